@@ -1,0 +1,1 @@
+//! A one-node Kafka-protocol broker for learning, tests and faults on demand.

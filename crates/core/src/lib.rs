@@ -1,0 +1,1 @@
+//! Contracts, the batch protocol and its pure decisions; no I/O.

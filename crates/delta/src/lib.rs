@@ -1,0 +1,1 @@
+//! The Delta table log: open, probe, commit, conflict rules, schema rules, data files, checkpoints.

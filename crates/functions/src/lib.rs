@@ -1,0 +1,1 @@
+//! Spark-named functions and casts for DataFusion.

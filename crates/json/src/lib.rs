@@ -1,0 +1,1 @@
+//! Schema-directed decoding of JSON bytes into Arrow columns with Spark's rules.

@@ -1,0 +1,1 @@
+//! Structured Streaming from Kafka to Delta, exactly once: session, reader, writer, queries.

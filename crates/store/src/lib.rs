@@ -1,0 +1,1 @@
+//! Durable create-once files, locks and listings under checkpoints and table logs.

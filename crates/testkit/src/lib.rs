@@ -1,0 +1,1 @@
+//! Dev-only: real broker harness, ledger oracle, conformance suites.
