@@ -1,1 +1,23 @@
-//! Contracts, the batch protocol and its pure decisions; no I/O.
+//! The control plane of Millstream as contracts and pure decisions.
+//!
+//! Nothing here does I/O: the batch protocol is a function from observed facts to the next step
+//! ([`protocol`]), stored records are values with encoders and decoders ([`log`]), and the world
+//! is reached only through traits ([`contract`], [`env`]). Arrow, DataFusion, Kafka and Delta are
+//! unknown here.
+//!
+//! Reading order: [`error`], [`ids`], [`offsets`], [`contract`], [`log`], [`protocol`].
+
+pub mod error;
+pub mod ids;
+pub mod offsets;
+pub mod options;
+pub mod secret;
+pub mod env;
+pub mod fault;
+pub mod trigger;
+pub mod contract;
+pub mod log;
+pub mod progress;
+pub mod protocol;
+
+pub use error::{Error, ErrorKind, Result};

@@ -1,0 +1,31 @@
+//! The one door to clock and ids, so that the simulator can stand behind it.
+
+use std::sync::Arc;
+use uuid::Uuid;
+
+/// Where time and identifiers come from.
+pub trait Env: Send + Sync {
+    /// Milliseconds since the Unix epoch.
+    fn now_ms(&self) -> i64;
+    /// A fresh version-4 UUID.
+    fn uuid(&self) -> Uuid;
+}
+
+/// The machine's own clock and randomness.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemEnv;
+
+impl Env for SystemEnv {
+    fn now_ms(&self) -> i64 {
+        std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX))
+    }
+
+    fn uuid(&self) -> Uuid {
+        Uuid::new_v4()
+    }
+}
+
+/// A shared [`Env`].
+pub type SharedEnv = Arc<dyn Env>;

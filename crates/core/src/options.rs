@@ -1,0 +1,107 @@
+//! Options as users write them: names without regard to case, values as text; and the tables that
+//! say which ones exist.
+
+use crate::error::{Error, Result};
+use std::fmt;
+
+/// Options in the order they were given. Setting one again replaces it, whatever its case.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct OptionMap(Vec<(String, String)>);
+
+impl OptionMap {
+    /// No options.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets `name`, replacing an earlier value under the same name in any case.
+    pub fn insert(&mut self, name: impl Into<String>, value: impl Into<String>) {
+        let (name, value) = (name.into(), value.into());
+        match self.0.iter_mut().find(|(n, _)| n.eq_ignore_ascii_case(&name)) {
+            Some(slot) => *slot = (name, value),
+            None => self.0.push((name, value)),
+        }
+    }
+
+    /// The value of `name`, in any case.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v.as_str())
+    }
+
+    /// Takes `name` out.
+    pub fn remove(&mut self, name: &str) -> Option<String> {
+        let at = self.0.iter().position(|(n, _)| n.eq_ignore_ascii_case(name))?;
+        Some(self.0.remove(at).1)
+    }
+
+    /// Names and values in the order given.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(n, v)| (n.as_str(), v.as_str()))
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl<N: Into<String>, V: Into<String>> FromIterator<(N, V)> for OptionMap {
+    fn from_iter<I: IntoIterator<Item = (N, V)>>(pairs: I) -> Self {
+        let mut map = OptionMap::new();
+        for (name, value) in pairs {
+            map.insert(name, value);
+        }
+        map
+    }
+}
+
+/// Values stay out of debug output: any of them may hold a credential.
+impl fmt::Debug for OptionMap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.iter().map(|(n, _)| n)).finish()
+    }
+}
+
+/// One row of an option table. Parsing, documents and "did you mean" come from the same rows.
+#[derive(Debug, Clone, Copy)]
+pub struct OptionSpec {
+    /// Name as documented.
+    pub name: &'static str,
+    /// Where it applies, for the documents: `stream`, `batch`, `stream and batch`, `write`.
+    pub scope: &'static str,
+    /// Default as documented; empty if there is none.
+    pub default: &'static str,
+    /// Meaning, unit and limits in a sentence or two.
+    pub meaning: &'static str,
+    /// Whether the value is a credential.
+    pub secret: bool,
+}
+
+/// Refuses the first option that no table knows.
+///
+/// # Errors
+/// `OPTION_UNKNOWN`, with the nearest known name where one is near.
+pub fn refuse_unknown(options: &OptionMap, tables: &[&[OptionSpec]], what: &str) -> Result<()> {
+    let known = || tables.iter().flat_map(|t| t.iter());
+    for (name, _) in options.iter() {
+        if known().any(|spec| spec.name.eq_ignore_ascii_case(name)) {
+            continue;
+        }
+        let mut error = Error::invalid("OPTION_UNKNOWN", format!("{what} has no option `{name}`."));
+        if let Some(near) = did_you_mean(name, known().map(|s| s.name)) {
+            error = error.cure(format!("Did you mean `{near}`?"));
+        }
+        return Err(error);
+    }
+    Ok(())
+}
+
+/// The candidate nearest to `word`, if one is near enough to be a slip of the fingers.
+pub fn did_you_mean<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let word = word.to_ascii_lowercase();
+    candidates
+        .map(|c| (strsim::damerau_levenshtein(&word, &c.to_ascii_lowercase()), c))
+        .filter(|(distance, c)| *distance <= (c.len().max(word.len()) / 3).max(1))
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, c)| c)
+}
