@@ -4,7 +4,6 @@
 Usage: record.py [category ...]   (from_json casts functions names; all by default)
 Needs pyspark 4.2.0 and Java 17; see README.md. One local[1] session, no network.
 """
-import decimal
 import json
 import logging
 import math
@@ -112,16 +111,12 @@ def encode(value, kind, jvm):
     name = kind.typeName()
     if name in ("boolean", "byte", "short", "integer", "long", "timestamp", "timestamp_ntz"):
         return value
-    if isinstance(value, int):
-        return value
     if name in ("float", "double"):
         if math.isnan(value) or math.isinf(value):
             return str(float(value)).replace("inf", "Infinity").replace("nan", "NaN")
         return value
     if name.startswith("decimal"):
-        if isinstance(value, decimal.Decimal):
-            return format(value, "f")
-        return value.toJavaBigDecimal().toPlainString()
+        return format(value.toJavaBigDecimal(), "f")
     if name in ("string", "char", "varchar"):
         raw = bytes(value.getBytes())
         try:
@@ -142,7 +137,7 @@ def encode(value, kind, jvm):
         return [element(value, i, field.dataType, jvm) for i, field in enumerate(kind.fields)]
     if name == "void":
         return None
-    return value.toString()
+    return value
 
 
 def element(row, i, kind, jvm):
