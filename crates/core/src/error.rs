@@ -85,10 +85,7 @@ impl Error {
 
     /// Adds the underlying error.
     #[must_use]
-    pub fn caused_by(
-        self,
-        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
-    ) -> Self {
+    pub fn caused_by(self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         let source = source.into();
         self.rebuild(|inner| inner.source = Some(source))
     }

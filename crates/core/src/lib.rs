@@ -7,17 +7,19 @@
 //!
 //! Reading order: [`error`], [`ids`], [`offsets`], [`contract`], [`log`], [`protocol`].
 
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+pub mod contract;
+pub mod env;
 pub mod error;
+pub mod fault;
 pub mod ids;
+pub mod log;
 pub mod offsets;
 pub mod options;
-pub mod secret;
-pub mod env;
-pub mod fault;
-pub mod trigger;
-pub mod contract;
-pub mod log;
 pub mod progress;
 pub mod protocol;
+pub mod secret;
+pub mod trigger;
 
 pub use error::{Error, ErrorKind, Result};
