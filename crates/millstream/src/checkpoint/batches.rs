@@ -1,0 +1,253 @@
+//! The files of batches: intents, prepared attempts, completions, and their purge.
+
+use super::Checkpoint;
+use millstream_core::contract::Position;
+use millstream_core::ids::{AttemptId, BatchId, Digest};
+use millstream_core::log::{
+    CommitFile, INTENT_KEY, Intent, IntentRef, LedgerEntry, OffsetsFile, OffsetsMetadata, Prepared,
+    Record, hadoop_twin,
+};
+use millstream_core::{Error, Result};
+use std::collections::BTreeSet;
+
+/// The numbers of batches that the two logs have.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Logs {
+    /// Batches with an `offsets/N`.
+    pub planned: BTreeSet<u64>,
+    /// Batches with a `commits/N`.
+    pub completed: BTreeSet<u64>,
+}
+
+/// A batch as `offsets/N` fixes it.
+#[derive(Debug, Clone)]
+pub struct LoggedBatch {
+    /// Its number.
+    pub batch: BatchId,
+    /// What `offsets/N` says.
+    pub offsets: OffsetsFile,
+    /// The intent it names; `None` where another engine planned the batch.
+    pub intent: Option<Intent>,
+    /// Digest of the intent; of the whole `offsets/N` where another engine planned the batch.
+    pub digest: Digest,
+}
+
+impl LoggedBatch {
+    /// Batch time in milliseconds since the epoch.
+    pub fn batch_time_ms(&self) -> i64 {
+        self.offsets.metadata.as_ref().map_or(0, |m| m.timestamp_ms)
+    }
+
+    /// Watermark that the batch uses.
+    pub fn watermark_ms(&self) -> i64 {
+        self.offsets.metadata.as_ref().map_or(0, |m| m.watermark_ms)
+    }
+
+    /// End of every source.
+    pub fn ends(&self) -> &[Option<Position>] {
+        &self.offsets.sources
+    }
+}
+
+impl Checkpoint {
+    /// Which batches the logs have.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn logs(&self) -> Result<Logs> {
+        Ok(Logs { planned: self.numbers("offsets").await?, completed: self.numbers("commits").await? })
+    }
+
+    async fn numbers(&self, dir: &str) -> Result<BTreeSet<u64>> {
+        let names = self.store.list(dir).await?;
+        // Only the canonical form is a log entry: `007` or `7.tmp` is somebody else's file.
+        let number = |name: &String| name.parse::<u64>().ok().filter(|n| n.to_string() == *name);
+        Ok(names.iter().filter_map(number).collect())
+    }
+
+    /// P4: stores `intent`, then creates `offsets/N` exclusively: whoever wins that creation has
+    /// fixed the batch.
+    ///
+    /// # Errors
+    /// `CONCURRENT_STREAM_LOG_UPDATE` (Fenced) if another run fixed the batch.
+    pub async fn log_intent(
+        &self,
+        intent: Intent,
+        mut metadata: OffsetsMetadata,
+    ) -> Result<LoggedBatch> {
+        let bytes = intent.encode()?;
+        let digest = Digest::of(&bytes);
+        self.create_ours(&format!("millstream/intents/{}", intent.id), &bytes).await?;
+        let named = IntentRef { id: intent.id, digest };
+        metadata.conf.set(INTENT_KEY, named.to_string());
+        let ends =
+            intent.sources.iter().map(|range| range.as_ref().map(|r| r.end.clone())).collect();
+        let offsets = OffsetsFile::new(metadata, ends);
+        millstream_core::fault::point(
+            "P4",
+            millstream_core::fault::Moment::Inside,
+            intent.batch.0,
+        );
+        self.create_sparks("offsets", &intent.batch.to_string(), &offsets.encode()).await?;
+        Ok(LoggedBatch { batch: intent.batch, offsets, intent: Some(intent), digest })
+    }
+
+    /// Reads a logged batch with the intent it names.
+    ///
+    /// # Errors
+    /// `CHECKPOINT_BATCH_MISSING` where there is no `offsets/N`, `CHECKPOINT_INTENT_MISSING` or
+    /// `CHECKPOINT_FILE_DAMAGED` where intent and offsets do not belong together.
+    pub async fn logged(&self, batch: BatchId) -> Result<LoggedBatch> {
+        let path = format!("offsets/{batch}");
+        let bytes = self.store.read(&path).await?.ok_or_else(|| {
+            Error::corrupt("CHECKPOINT_BATCH_MISSING", format!("{} is missing.", self.name(&path)))
+                .cure("Run `millstream checkpoint doctor` on the checkpoint.")
+        })?;
+        // Who created it may have died before it was durable; everything after builds on it.
+        self.store.settle(&path).await?;
+        let decoded = OffsetsFile::decode(&bytes).and_then(|o| Ok((o.intent()?, o)));
+        let (named, offsets) = decoded.map_err(|e| e.context(self.name(&path)))?;
+        let Some(named) = named else {
+            let digest = Digest::of(&bytes);
+            return Ok(LoggedBatch { batch, offsets, intent: None, digest });
+        };
+        let intent = self.named_intent(named).await?;
+        let ends: Vec<_> =
+            intent.sources.iter().map(|r| r.as_ref().map(|r| r.end.clone())).collect();
+        if intent.batch != batch || intent.query != self.query() || ends != offsets.sources {
+            return Err(Error::corrupt(
+                "CHECKPOINT_FILE_DAMAGED",
+                format!("{} and the intent it names say different things.", self.name(&path)),
+            )
+            .cure("Run `millstream checkpoint doctor` on the checkpoint."));
+        }
+        Ok(LoggedBatch { batch, offsets, intent: Some(intent), digest: named.digest })
+    }
+
+    async fn named_intent(&self, named: IntentRef) -> Result<Intent> {
+        let path = format!("millstream/intents/{}", named.id);
+        let bytes = self.store.read(&path).await?.ok_or_else(|| {
+            Error::corrupt("CHECKPOINT_INTENT_MISSING", format!("{} is missing.", self.name(&path)))
+                .cure("Run `millstream checkpoint doctor` on the checkpoint.")
+        })?;
+        let intent = Intent::decode(&bytes).map_err(|e| e.context(self.name(&path)))?;
+        if Digest::of(&bytes) != named.digest {
+            return Err(Error::corrupt(
+                "CHECKPOINT_FILE_DAMAGED",
+                format!("{} is not the intent that was logged.", self.name(&path)),
+            )
+            .cure("Run `millstream checkpoint doctor` on the checkpoint."));
+        }
+        Ok(intent)
+    }
+
+    /// The watermark after a completed batch.
+    ///
+    /// # Errors
+    /// `Corrupt` where `commits/N` is missing or damaged.
+    pub async fn completion(&self, batch: BatchId) -> Result<CommitFile> {
+        let path = format!("commits/{batch}");
+        let bytes = self.store.read(&path).await?.ok_or_else(|| {
+            Error::corrupt("CHECKPOINT_BATCH_MISSING", format!("{} is missing.", self.name(&path)))
+        })?;
+        self.store.settle(&path).await?;
+        CommitFile::decode(&bytes).map_err(|e| e.context(self.name(&path)))
+    }
+
+    /// P9: makes an attempt complete and durable.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn seal(&self, prepared: &Prepared) -> Result<()> {
+        let path = format!("millstream/prepared/{}/{}", prepared.batch, prepared.attempt);
+        self.create_ours(&path, &prepared.encode()?).await
+    }
+
+    /// The sealed attempts of a batch.
+    ///
+    /// # Errors
+    /// `Corrupt` for a damaged file.
+    pub async fn sealed(&self, batch: BatchId) -> Result<Vec<Prepared>> {
+        let dir = format!("millstream/prepared/{batch}");
+        let mut attempts = Vec::new();
+        for name in self.store.list(&dir).await? {
+            if let Some(prepared) = self.record::<Prepared>(&format!("{dir}/{name}")).await? {
+                attempts.push(prepared);
+            }
+        }
+        Ok(attempts)
+    }
+
+    /// One sealed attempt.
+    ///
+    /// # Errors
+    /// `Corrupt` for a damaged file.
+    pub async fn sealed_by(
+        &self,
+        batch: BatchId,
+        attempt: AttemptId,
+    ) -> Result<Option<Prepared>> {
+        self.record(&format!("millstream/prepared/{batch}/{attempt}")).await
+    }
+
+    /// P13: the ledger entry, then `commits/N`. Nothing is reported done before this is durable.
+    ///
+    /// # Errors
+    /// `CONCURRENT_STREAM_LOG_UPDATE` (Fenced) if another run completed the batch.
+    pub async fn complete(&self, entry: &LedgerEntry, next_watermark_ms: i64) -> Result<()> {
+        // The ledger first: with `commits/N` there, nobody would write the entry any more. An
+        // entry that is there already is this batch's, from a run that died in between.
+        let path = format!("millstream/ledger/{}", entry.batch);
+        let _ = self.store.create(&path, &entry.encode()?).await?;
+        millstream_core::fault::point(
+            "P13",
+            millstream_core::fault::Moment::Inside,
+            entry.batch.0,
+        );
+        let bytes = CommitFile::new(next_watermark_ms).encode();
+        self.create_sparks("commits", &entry.batch.to_string(), &bytes).await
+    }
+
+    /// P15: deletes what batches before `newest - retain` left (Spark keeps `retain + 1`), and the
+    /// prepared attempts of every batch before `newest`.
+    ///
+    /// # Errors
+    /// What the store says; the purge goes on where it stopped after the next batch.
+    pub async fn purge(&self, newest: BatchId, retain: u64) -> Result<()> {
+        for name in self.store.list("millstream/prepared").await? {
+            if name.parse::<u64>().is_ok_and(|batch| batch < newest.0) {
+                self.purge_prepared(&name).await?;
+            }
+        }
+        let Some(first_kept) = newest.0.checked_sub(retain) else { return Ok(()) };
+        for batch in self.numbers("offsets").await?.range(..first_kept) {
+            let path = format!("offsets/{batch}");
+            if let Some(bytes) = self.store.read(&path).await?
+                && let Ok(offsets) = OffsetsFile::decode(&bytes)
+                && let Ok(Some(named)) = offsets.intent()
+            {
+                self.store.delete(&format!("millstream/intents/{}", named.id)).await?;
+            }
+            self.delete_sparks("offsets", *batch).await?;
+        }
+        for batch in self.numbers("commits").await?.range(..first_kept) {
+            self.delete_sparks("commits", *batch).await?;
+        }
+        Ok(())
+    }
+
+    async fn purge_prepared(&self, batch: &str) -> Result<()> {
+        let dir = format!("millstream/prepared/{batch}");
+        for attempt in self.store.list(&dir).await? {
+            self.store.delete(&format!("{dir}/{attempt}")).await?;
+        }
+        self.store.delete_dir(&dir).await?;
+        Ok(())
+    }
+
+    async fn delete_sparks(&self, dir: &str, batch: u64) -> Result<()> {
+        self.store.delete(&format!("{dir}/{batch}")).await?;
+        self.store.delete(&format!("{dir}/{}", hadoop_twin(&batch.to_string()))).await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,230 @@
+//! Splits a stream's records into those that decode and dead letters, decoding each once.
+//!
+//! The scan yields the source's columns and one more, the decoded value ([`DECODED_COLUMN`]).
+//! Records that Spark would put into the corrupt-record column (malformed, or a field that does
+//! not fit) do not pass; they go to the dead-letter sink's writers with everything needed to
+//! replay them. A NULL value (a tombstone) decodes to NULL and passes.
+
+use crate::plan::PartitionedScan;
+use crate::sinks::{DataSink, TaskOutput, TaskWriter};
+use crate::sources::to_datafusion;
+use arrow::array::{
+    Array, ArrayRef, BooleanArray, Int64Array, RecordBatch, StringArray, UInt64Array,
+    new_null_array,
+};
+use arrow::compute::{filter_record_batch, take};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use datafusion::error::DataFusionError;
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use futures::StreamExt as _;
+use millstream_core::ids::{AttemptId, BatchId, QueryId};
+use millstream_core::{Error, Result};
+use millstream_json::{BadRow, FromJson, Report};
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+/// Name of the decoded column in the scan's schema. No Kafka column and no user can have it.
+pub const DECODED_COLUMN: &str = "__millstream_decoded";
+
+/// Columns of a record that a dead letter keeps, as Kafka's source names them.
+const KEPT: [&str; 7] = ["key", "value", "headers", "topic", "partition", "offset", "timestamp"];
+
+/// Schema of a dead-letter table.
+pub fn schema() -> SchemaRef {
+    let utc = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
+    let header = DataType::Struct(
+        vec![Field::new("key", DataType::Utf8, true), Field::new("value", DataType::Binary, true)]
+            .into(),
+    );
+    Arc::new(Schema::new(vec![
+        Field::new("key", DataType::Binary, true),
+        Field::new("value", DataType::Binary, true),
+        Field::new(
+            "headers",
+            DataType::List(Arc::new(Field::new("element", header, true))),
+            true,
+        ),
+        Field::new("topic", DataType::Utf8, true),
+        Field::new("partition", DataType::Int32, true),
+        Field::new("offset", DataType::Int64, true),
+        Field::new("timestamp", utc, true),
+        Field::new("reason", DataType::Utf8, true),
+        Field::new("detail", DataType::Utf8, true),
+        Field::new("query_id", DataType::Utf8, true),
+        Field::new("batch_id", DataType::Int64, true),
+    ]))
+}
+
+/// Takes the dead letters of one attempt, whichever task finds them.
+pub struct DeadLetterTap {
+    sink: Arc<dyn DataSink>,
+    query: QueryId,
+    batch: BatchId,
+    attempt: AttemptId,
+    writers: Mutex<BTreeMap<usize, Box<dyn TaskWriter>>>,
+}
+
+impl DeadLetterTap {
+    /// For one attempt.
+    pub fn new(
+        sink: Arc<dyn DataSink>,
+        query: QueryId,
+        batch: BatchId,
+        attempt: AttemptId,
+    ) -> Arc<Self> {
+        Arc::new(DeadLetterTap { sink, query, batch, attempt, writers: Mutex::default() })
+    }
+
+    /// Writes the rows of `records` that `bad` names.
+    fn write(&self, task: usize, records: &RecordBatch, bad: &[BadRow]) -> Result<()> {
+        let internal = |e: arrow::error::ArrowError| Error::internal(format!("dead letters: {e}"));
+        let rows = UInt64Array::from_iter_values(bad.iter().map(|b| b.row as u64));
+        let schema = self.sink.input_schema();
+        let mut columns: Vec<ArrayRef> = Vec::with_capacity(schema.fields().len());
+        for field in schema.fields() {
+            let name = field.name().as_str();
+            let column: ArrayRef = match name {
+                "reason" => {
+                    Arc::new(StringArray::from_iter_values(bad.iter().map(|b| b.reason)))
+                }
+                "detail" => {
+                    Arc::new(StringArray::from_iter_values(bad.iter().map(|b| b.detail.as_str())))
+                }
+                "query_id" => {
+                    let id = self.query.to_string();
+                    Arc::new(StringArray::from_iter_values(bad.iter().map(|_| id.as_str())))
+                }
+                "batch_id" => {
+                    let batch = i64::try_from(self.batch.0).unwrap_or(i64::MAX);
+                    Arc::new(Int64Array::from_iter_values(bad.iter().map(|_| batch)))
+                }
+                kept => match records.column_by_name(kept) {
+                    Some(column) => {
+                        let taken = take(column, &rows, None).map_err(internal)?;
+                        arrow::compute::cast(&taken, field.data_type()).map_err(internal)?
+                    }
+                    None => new_null_array(field.data_type(), bad.len()),
+                },
+            };
+            columns.push(column);
+        }
+        let letters = RecordBatch::try_new(schema, columns).map_err(internal)?;
+        let mut writers = self.writers.lock();
+        let writer = match writers.entry(task) {
+            std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
+            std::collections::btree_map::Entry::Vacant(entry) => {
+                entry.insert(self.sink.writer(self.batch, self.attempt, task)?)
+            }
+        };
+        writer.write(&letters)
+    }
+
+    /// Makes all dead letters of the attempt durable.
+    ///
+    /// # Errors
+    /// What the sink says about its storage.
+    pub fn finish(&self) -> Result<Vec<TaskOutput>> {
+        let writers = std::mem::take(&mut *self.writers.lock());
+        writers.into_values().map(TaskWriter::finish).collect()
+    }
+}
+
+impl fmt::Debug for DeadLetterTap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DeadLetterTap").field("batch", &self.batch).finish_non_exhaustive()
+    }
+}
+
+/// A scan with the decoded column, without the records that do not decode.
+#[derive(Debug)]
+pub struct DecodingScan {
+    inner: Arc<dyn PartitionedScan>,
+    /// Schema of `inner`.
+    source: SchemaRef,
+    /// Schema that the plan knows: columns of `inner` by name, and the decoded one.
+    schema: SchemaRef,
+    decoder: Arc<FromJson>,
+    tap: Arc<DeadLetterTap>,
+}
+
+impl DecodingScan {
+    /// Decodes the `value` of `inner`'s records into `schema`'s decoded column.
+    pub fn new(
+        inner: Arc<dyn PartitionedScan>,
+        source: SchemaRef,
+        schema: SchemaRef,
+        decoder: Arc<FromJson>,
+        tap: Arc<DeadLetterTap>,
+    ) -> Arc<Self> {
+        Arc::new(DecodingScan { inner, source, schema, decoder, tap })
+    }
+
+    /// Columns of the source that this scan reads for the columns asked for.
+    fn needed(&self, wanted: &Schema) -> Vec<usize> {
+        let kept = |name: &str| KEPT.contains(&name) || wanted.index_of(name).is_ok();
+        let fields = self.source.fields().iter().enumerate();
+        fields.filter(|(_, field)| kept(field.name())).map(|(at, _)| at).collect()
+    }
+}
+
+impl PartitionedScan for DecodingScan {
+    fn partitions(&self) -> usize {
+        self.inner.partitions()
+    }
+
+    fn execute(
+        &self,
+        partition: usize,
+        projection: Option<&[usize]>,
+    ) -> datafusion::error::Result<SendableRecordBatchStream> {
+        let wanted = crate::sources::projected(&self.schema, projection)?;
+        let records = self.inner.execute(partition, Some(&self.needed(&wanted)))?;
+        let (decoder, tap, output) = (self.decoder.clone(), self.tap.clone(), wanted.clone());
+        let decoded = records.map(move |records| {
+            let records = records?;
+            split(&records, &output, &decoder, |bad| tap.write(partition, &records, bad))
+        });
+        Ok(Box::pin(RecordBatchStreamAdapter::new(wanted, decoded)))
+    }
+}
+
+/// The good rows of `records` with the columns of `wanted`; the bad ones go to `dead_letter`.
+fn split(
+    records: &RecordBatch,
+    wanted: &SchemaRef,
+    decoder: &FromJson,
+    dead_letter: impl FnOnce(&[BadRow]) -> Result<()>,
+) -> Result<RecordBatch, DataFusionError> {
+    let value = records
+        .column_by_name("value")
+        .ok_or_else(|| DataFusionError::Internal("the scan has no column `value`".to_owned()))?;
+    let decoded = decoder
+        .decode(value, Report::BadRows)
+        .map_err(|e| to_datafusion(Error::from(e)))?;
+    let columns = wanted
+        .fields()
+        .iter()
+        .map(|field| match field.name().as_str() {
+            DECODED_COLUMN => Ok(decoded.array.clone()),
+            name => records.column_by_name(name).cloned().ok_or_else(|| {
+                DataFusionError::Internal(format!("the scan has no column `{name}`"))
+            }),
+        })
+        .collect::<Result<Vec<_>, _>>()?;
+    let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(records.num_rows()));
+    let rows = RecordBatch::try_new_with_options(wanted.clone(), columns, &options)?;
+    if decoded.bad.is_empty() {
+        return Ok(rows);
+    }
+    dead_letter(&decoded.bad).map_err(to_datafusion)?;
+    let mut good = vec![true; records.num_rows()];
+    for bad in &decoded.bad {
+        if let Some(slot) = good.get_mut(bad.row) {
+            *slot = false;
+        }
+    }
+    Ok(filter_record_batch(&rows, &BooleanArray::from(good))?)
+}

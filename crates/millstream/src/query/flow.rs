@@ -1,0 +1,66 @@
+//! Everything one query needs, resolved before its first batch.
+
+use super::handle::ProgressListener;
+use crate::execute::dead_letters::DeadLetterTap;
+use crate::plan::PhysicalTemplate;
+use crate::sinks::DataSink;
+use crate::sources::{ScanSettings, StreamingSource};
+use arrow::datatypes::SchemaRef;
+use datafusion::execution::TaskContext;
+use millstream_core::trigger::Trigger;
+use millstream_json::FromJson;
+use serde_json::Value;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// A checked flow: from streams through a plan into a sink, with its checkpoint.
+pub(crate) struct Flow {
+    pub(crate) name: Option<String>,
+    pub(crate) template: PhysicalTemplate,
+    /// What the checkpoint compares at the next start: the analysed plan.
+    pub(crate) plan: Value,
+    pub(crate) sources: Vec<Arc<dyn StreamingSource>>,
+    pub(crate) sink: Arc<dyn DataSink>,
+    pub(crate) dead_letters: Option<DeadLetters>,
+    pub(crate) checkpoint: PathBuf,
+    pub(crate) trigger: Trigger,
+    /// Batches whose files the checkpoint keeps (`spark.sql.streaming.minBatchesToRetain`).
+    pub(crate) batches_to_retain: u64,
+    /// Session settings that Spark pins in `offsets/N`.
+    pub(crate) conf: millstream_core::log::Conf,
+    pub(crate) context: Arc<TaskContext>,
+    pub(crate) scan: ScanSettings,
+    pub(crate) listeners: Vec<ProgressListener>,
+}
+
+/// Where records go whose value does not decode.
+pub(crate) struct DeadLetters {
+    pub(crate) sink: Arc<dyn DataSink>,
+    pub(crate) decoder: Arc<FromJson>,
+    /// The stream whose `value` is decoded.
+    pub(crate) stream: usize,
+    /// The stream's schema in the plan, with the decoded column.
+    pub(crate) schema: SchemaRef,
+}
+
+impl Flow {
+    /// The sinks of every batch, in the order of their commits. The dead letters come first: who
+    /// sees a batch in the table can rely on its dead letters being there.
+    pub(crate) fn sinks(&self) -> Vec<Arc<dyn DataSink>> {
+        let dead_letters = self.dead_letters.iter().map(|d| d.sink.clone());
+        dead_letters.chain([self.sink.clone()]).collect()
+    }
+
+    /// The sinks' identities, for the checkpoint.
+    pub(crate) fn sink_identities(&self) -> Vec<Value> {
+        self.sinks().iter().map(|s| s.identity()).collect()
+    }
+
+    /// The sources' identities, for the checkpoint.
+    pub(crate) fn source_identities(&self) -> Vec<Value> {
+        self.sources.iter().map(|s| s.identity()).collect()
+    }
+}
+
+/// The dead letters of one attempt, while it runs.
+pub(crate) type Tap = Option<Arc<DeadLetterTap>>;

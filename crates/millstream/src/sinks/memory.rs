@@ -1,0 +1,107 @@
+//! Keeps the rows of a query in the session under the query's name (Spark's `memory`).
+
+use super::collect::Attempts;
+use super::{DataSink, StageInfo, TaskOutput, TaskWriter};
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use millstream_core::Result;
+use millstream_core::contract::{CommitOutcome, CommitTag, Probe, Sink, Staged};
+use millstream_core::ids::{AttemptId, BatchId, QueryId};
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// One in-memory table: rows by batch, so that a batch done again replaces itself.
+#[derive(Debug)]
+struct MemoryTable {
+    schema: SchemaRef,
+    batches: BTreeMap<BatchId, Vec<RecordBatch>>,
+}
+
+/// The in-memory tables of a session, by query name.
+#[derive(Debug, Clone, Default)]
+pub struct MemoryTables(Arc<Mutex<BTreeMap<String, MemoryTable>>>);
+
+impl MemoryTables {
+    /// The schema and rows of the table `name`; `None` if no query of that name was started.
+    pub fn rows(&self, name: &str) -> Option<(SchemaRef, Vec<RecordBatch>)> {
+        let tables = self.0.lock();
+        let table = tables.get(name)?;
+        Some((table.schema.clone(), table.batches.values().flatten().cloned().collect()))
+    }
+
+    /// Names of the tables.
+    pub fn names(&self) -> Vec<String> {
+        self.0.lock().keys().cloned().collect()
+    }
+}
+
+/// Adds a query's rows to a [`MemoryTables`] entry.
+pub struct MemorySink {
+    name: String,
+    schema: SchemaRef,
+    tables: MemoryTables,
+    attempts: Arc<Attempts>,
+}
+
+impl MemorySink {
+    /// Starts the table `name` anew.
+    pub fn new(name: &str, schema: SchemaRef, tables: &MemoryTables) -> Self {
+        let table = MemoryTable { schema: schema.clone(), batches: BTreeMap::new() };
+        tables.0.lock().insert(name.to_owned(), table);
+        MemorySink {
+            name: name.to_owned(),
+            schema,
+            tables: tables.clone(),
+            attempts: Arc::default(),
+        }
+    }
+}
+
+#[async_trait]
+impl Sink for MemorySink {
+    fn describe(&self) -> String {
+        "MemorySink".to_owned()
+    }
+
+    fn identity(&self) -> Value {
+        json!({ "format": "memory", "name": self.name })
+    }
+
+    fn is_exactly_once(&self) -> bool {
+        false
+    }
+
+    async fn probe(&self, _query: QueryId, _batch: BatchId) -> Result<Probe> {
+        Ok(super::forgetful_probe())
+    }
+
+    async fn commit(&self, tag: &CommitTag, _staged: &Staged) -> Result<CommitOutcome> {
+        let rows = self.attempts.take(tag.attempt);
+        if let Some(table) = self.tables.0.lock().get_mut(&self.name) {
+            table.batches.insert(tag.batch, rows);
+        }
+        Ok(CommitOutcome::Committed { version: tag.batch.0 })
+    }
+}
+
+impl DataSink for MemorySink {
+    fn input_schema(&self) -> SchemaRef {
+        self.schema.clone()
+    }
+
+    fn writer(
+        &self,
+        _batch: BatchId,
+        attempt: AttemptId,
+        task: usize,
+    ) -> Result<Box<dyn TaskWriter>> {
+        Ok(self.attempts.writer(attempt, task))
+    }
+
+    fn stage(&self, _outputs: Vec<TaskOutput>, _info: &StageInfo) -> Result<Staged> {
+        Ok(Staged(Value::Null))
+    }
+}
