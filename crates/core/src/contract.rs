@@ -147,6 +147,22 @@ pub trait Sink: Send + Sync {
     /// Whether the sink remembers batches, which is what exactly-once rests on.
     fn is_exactly_once(&self) -> bool;
 
+    /// Whether an attempt is staged where a later run can still commit it. An open transaction
+    /// is not: it dies with its run. At most one such sink a flow, and it commits first.
+    fn is_staged(&self) -> bool {
+        true
+    }
+
+    /// Whether what the sink remembers can expire on its own (committed offsets of a group).
+    fn may_forget(&self) -> bool {
+        false
+    }
+
+    /// Whether everything that an attempt staged is still there.
+    async fn staged_is_complete(&self, _staged: &Staged) -> Result<bool> {
+        Ok(true)
+    }
+
     /// What the sink's log says about `batch` of `query`.
     async fn probe(&self, query: QueryId, batch: BatchId) -> Result<Probe>;
 

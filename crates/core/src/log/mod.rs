@@ -10,6 +10,7 @@
 //! | `millstream/lease/<epoch>` | [`Lease`] | ours |
 //! | `millstream/intents/<uuid>` | [`Intent`] | ours |
 //! | `millstream/prepared/<N>/<attempt>` | [`Prepared`] | ours |
+//! | `millstream/rebuilt` | [`Rebuilt`] | ours |
 //! | `millstream/ledger/<N>`, `millstream/ledger/<first>-<last>` | [`LedgerEntry`], [`LedgerSegment`] | ours |
 //!
 //! Ours have one form (see [`Record`]): a header line with kind and version, one line of JSON, a
@@ -29,6 +30,7 @@ mod intent;
 mod lease;
 mod ledger;
 mod prepared;
+mod rebuilt;
 mod spark;
 mod strict;
 
@@ -38,6 +40,7 @@ pub use intent::{Intent, IntentRef};
 pub use lease::Lease;
 pub use ledger::{LedgerEntry, LedgerSegment, Planner};
 pub use prepared::{Metrics, Prepared};
+pub use rebuilt::Rebuilt;
 pub use spark::{
     CommitFile, Conf, INTENT_KEY, Metadata, OffsetsFile, OffsetsMetadata, SourceStart, hadoop_twin,
 };
