@@ -1,0 +1,211 @@
+//! The actions of the Delta log as lenient records: what is not known is ignored, as the protocol
+//! demands, and what is known keeps Spark's field names and order.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// `protocol`: what a reader and a writer must be able to do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Protocol {
+    /// Lowest reader version.
+    pub min_reader_version: i32,
+    /// Lowest writer version.
+    pub min_writer_version: i32,
+    /// Named reader features, from reader version 3.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reader_features: Option<Vec<String>>,
+    /// Named writer features, from writer version 7.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub writer_features: Option<Vec<String>>,
+}
+
+/// The file format of a table's data; always Parquet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Format {
+    /// `parquet`.
+    pub provider: String,
+    /// Options of the format; empty.
+    #[serde(default)]
+    pub options: BTreeMap<String, String>,
+}
+
+impl Default for Format {
+    fn default() -> Self {
+        Format { provider: "parquet".to_owned(), options: BTreeMap::new() }
+    }
+}
+
+/// `metaData`: schema, partitioning and properties.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Metadata {
+    /// The table's id.
+    pub id: String,
+    /// Name given by a user.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Comment given by a user.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// Format of the data files.
+    #[serde(default)]
+    pub format: Format,
+    /// The schema as Spark's StructType JSON.
+    pub schema_string: String,
+    /// Partition columns, in order.
+    #[serde(default)]
+    pub partition_columns: Vec<String>,
+    /// Table properties.
+    #[serde(default)]
+    pub configuration: BTreeMap<String, String>,
+    /// Milliseconds since the epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created_time: Option<i64>,
+}
+
+/// `txn`: how far an application has come.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Txn {
+    /// The application.
+    pub app_id: String,
+    /// Its own version.
+    pub version: i64,
+    /// Milliseconds since the epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_updated: Option<i64>,
+}
+
+/// Which rows of a file are deleted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DeletionVector {
+    /// `u`, `i` or `p`.
+    pub storage_type: String,
+    /// Where the vector is, or the vector itself.
+    pub path_or_inline_dv: String,
+    /// Where it starts in its file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offset: Option<i32>,
+    /// Its size.
+    pub size_in_bytes: i32,
+    /// Number of deleted rows.
+    pub cardinality: i64,
+}
+
+impl DeletionVector {
+    fn unique_id(&self) -> String {
+        match self.offset {
+            Some(offset) => format!("{}{}@{offset}", self.storage_type, self.path_or_inline_dv),
+            None => format!("{}{}", self.storage_type, self.path_or_inline_dv),
+        }
+    }
+}
+
+/// Partition column to value; a null and an empty string are both `None`.
+pub type PartitionValues = BTreeMap<String, Option<String>>;
+
+/// `add`: a data file of the table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AddFile {
+    /// Relative to the table, URL-encoded; see [`AddFile::local_path`].
+    pub path: String,
+    /// Values of the partition columns.
+    #[serde(default)]
+    pub partition_values: PartitionValues,
+    /// Bytes.
+    pub size: i64,
+    /// Milliseconds since the epoch.
+    pub modification_time: i64,
+    /// Whether the file changes the table's rows, rather than how they are laid out.
+    pub data_change: bool,
+    /// Statistics as a JSON text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stats: Option<String>,
+    /// Tags.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tags: Option<BTreeMap<String, Option<String>>>,
+    /// Deleted rows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deletion_vector: Option<DeletionVector>,
+}
+
+/// `remove`: a file that left the table, kept as a tombstone for a while.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RemoveFile {
+    /// As in the `add`.
+    pub path: String,
+    /// Milliseconds since the epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deletion_timestamp: Option<i64>,
+    /// Whether rows were removed.
+    #[serde(default = "yes")]
+    pub data_change: bool,
+    /// Whether the fields below are there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub extended_file_metadata: Option<bool>,
+    /// Values of the partition columns.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub partition_values: Option<PartitionValues>,
+    /// Bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<i64>,
+    /// Tags.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tags: Option<BTreeMap<String, Option<String>>>,
+    /// Deleted rows of the removed file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deletion_vector: Option<DeletionVector>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// What makes a file of the log one file: its path and its deletion vector.
+pub(crate) type FileKey = (String, Option<String>);
+
+impl AddFile {
+    pub(crate) fn key(&self) -> FileKey {
+        (self.path.clone(), self.deletion_vector.as_ref().map(DeletionVector::unique_id))
+    }
+}
+
+impl RemoveFile {
+    pub(crate) fn key(&self) -> FileKey {
+        (self.path.clone(), self.deletion_vector.as_ref().map(DeletionVector::unique_id))
+    }
+}
+
+/// An action to write: one line of a log entry.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum Action<'a> {
+    CommitInfo(&'a Value),
+    MetaData(&'a Metadata),
+    Protocol(&'a Protocol),
+    Txn(&'a Txn),
+    Add(&'a AddFile),
+}
+
+/// One row of a checkpoint, or one line of an entry, as it is read. All fields but one are empty.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Row {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub txn: Option<Txn>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub add: Option<AddFile>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remove: Option<RemoveFile>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub meta_data: Option<Metadata>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<Protocol>,
+    #[serde(default, skip_serializing)]
+    pub commit_info: Option<Value>,
+}

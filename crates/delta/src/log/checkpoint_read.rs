@@ -1,0 +1,126 @@
+//! Reading classic checkpoints: only the columns that are asked for, batch by batch.
+
+use super::actions::Row;
+use arrow::array::{Array, BooleanArray, RecordBatch};
+use arrow::compute;
+use millstream_core::{Error, Result};
+use millstream_store::{Operation, io_error};
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+/// Rows decoded at a time.
+const BATCH_ROWS: usize = 4096;
+
+/// Fields of the actions that are read; everything else in a checkpoint is derived from them.
+const ADD_FIELDS: &[&str] = &[
+    "path",
+    "partitionValues",
+    "size",
+    "modificationTime",
+    "dataChange",
+    "stats",
+    "tags",
+    "deletionVector",
+];
+const REMOVE_FIELDS: &[&str] = &[
+    "path",
+    "deletionTimestamp",
+    "dataChange",
+    "extendedFileMetadata",
+    "partitionValues",
+    "size",
+    "tags",
+    "deletionVector",
+];
+
+/// Which actions a reader of a checkpoint wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// `protocol`, `metaData`, `txn`.
+    State,
+    /// `add`.
+    Adds,
+    /// `add` and `remove`.
+    Files,
+}
+
+/// Calls `each` with every action of the wanted kinds in `paths` (the parts of one checkpoint).
+pub(crate) fn for_each_row(
+    paths: &[PathBuf],
+    wanted: Wanted,
+    mut each: impl FnMut(Row) -> Result<()>,
+) -> Result<()> {
+    for path in paths {
+        let file = File::open(path).map_err(|e| io_error(Operation::Read, path, e))?;
+        let builder =
+            ParquetRecordBatchReaderBuilder::try_new(file).map_err(|e| damaged(path, e))?;
+        let leaves: Vec<usize> = builder
+            .parquet_schema()
+            .columns()
+            .iter()
+            .enumerate()
+            .filter(|(_, column)| is_wanted(column.path().parts(), wanted))
+            .map(|(leaf, _)| leaf)
+            .collect();
+        if leaves.is_empty() {
+            continue;
+        }
+        let mask = ProjectionMask::leaves(builder.parquet_schema(), leaves);
+        let reader = builder
+            .with_projection(mask)
+            .with_batch_size(BATCH_ROWS)
+            .build()
+            .map_err(|e| damaged(path, e))?;
+        for batch in reader {
+            let batch = batch.map_err(|e| damaged(path, e))?;
+            rows_of(path, &batch, &mut each)?;
+        }
+    }
+    Ok(())
+}
+
+fn is_wanted(parts: &[String], wanted: Wanted) -> bool {
+    let (Some(action), Some(field)) = (parts.first(), parts.get(1)) else { return false };
+    match (wanted, action.as_str()) {
+        (Wanted::State, "protocol" | "metaData" | "txn") => true,
+        (Wanted::Adds | Wanted::Files, "add") => ADD_FIELDS.contains(&field.as_str()),
+        (Wanted::Files, "remove") => REMOVE_FIELDS.contains(&field.as_str()),
+        _ => false,
+    }
+}
+
+fn rows_of(
+    path: &Path,
+    batch: &RecordBatch,
+    each: &mut impl FnMut(Row) -> Result<()>,
+) -> Result<()> {
+    let keep: BooleanArray = (0..batch.num_rows())
+        .map(|row| Some(batch.columns().iter().any(|column| column.is_valid(row))))
+        .collect();
+    let kept = compute::filter_record_batch(batch, &keep).map_err(|e| damaged(path, e))?;
+    if kept.num_rows() == 0 {
+        return Ok(());
+    }
+    let mut writer = arrow::json::writer::WriterBuilder::new()
+        .with_explicit_nulls(true)
+        .build::<_, arrow::json::writer::LineDelimited>(Vec::new());
+    writer.write(&kept).map_err(|e| damaged(path, e))?;
+    for line in writer.into_inner().split(|b| *b == b'\n').filter(|line| !line.is_empty()) {
+        each(serde_json::from_slice(line).map_err(|e| damaged(path, e))?)?;
+    }
+    Ok(())
+}
+
+pub(crate) fn damaged(
+    path: &Path,
+    cause: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+) -> Error {
+    Error::corrupt(
+        "DELTA_CHECKPOINT_CORRUPT",
+        format!("The table checkpoint `{}` is damaged.", path.display()),
+    )
+    .caused_by(cause)
+    .cure("Restore the file, or delete it if the log still has all entries from version 0.")
+}

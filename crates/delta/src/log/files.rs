@@ -1,0 +1,149 @@
+//! The files of `_delta_log`: what the log asks of a place, and the local disk as one.
+//!
+//! The trait is the seam behind which tests lose answers. Everything here blocks; callers on an
+//! async thread go through `spawn_blocking`.
+
+use millstream_core::{Error, Result};
+use millstream_store::durable::{self, Access};
+use millstream_store::{Created, Operation, io_error};
+use std::fmt::Debug;
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// What tells one file from another of the same name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stamp {
+    /// Bytes.
+    pub size: u64,
+    /// Inode number.
+    pub inode: u64,
+    /// Nanoseconds since the epoch.
+    pub modified_ns: i128,
+}
+
+/// A place that keeps a table's log.
+pub trait LogFiles: Send + Sync + Debug {
+    /// The directory `_delta_log`.
+    fn dir(&self) -> &Path;
+
+    /// The bytes of a file; `None` if there is none.
+    fn read(&self, name: &str) -> Result<Option<Vec<u8>>>;
+
+    /// What a file is now; `None` if there is none.
+    fn stamp(&self, name: &str) -> Result<Option<Stamp>>;
+
+    /// All names; `None` if the directory does not exist.
+    fn names(&self) -> Result<Option<Vec<String>>>;
+
+    /// Creates `name` with `bytes` unless it exists; durable when it answers
+    /// [`Created::Created`]. After an `Err` the file may exist.
+    fn create(&self, name: &str, bytes: &[u8]) -> Result<Created>;
+
+    /// Makes an existing file and its name durable.
+    fn settle(&self, name: &str) -> Result<()>;
+}
+
+/// A `_delta_log` directory on a local disk.
+#[derive(Debug)]
+pub struct LocalLog {
+    dir: PathBuf,
+    /// Set by a failed fsync: what can be read may not be what the disk holds.
+    poisoned: AtomicBool,
+}
+
+impl LocalLog {
+    /// The log of the table at `table`. Does no I/O.
+    pub fn new(table: &Path) -> Self {
+        LocalLog { dir: table.join("_delta_log"), poisoned: AtomicBool::new(false) }
+    }
+
+    fn guarded<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        if self.poisoned.load(Ordering::Acquire) {
+            return Err(Error::unavailable(
+                "STORE_POISONED",
+                format!(
+                    "An earlier fsync under `{}` failed; nothing more is written by this process.",
+                    self.dir.display()
+                ),
+            )
+            .cure("Check the disk and start again."));
+        }
+        let result = work();
+        if result.as_ref().is_err_and(|e| e.code() == "STORE_SYNC_FAILED") {
+            self.poisoned.store(true, Ordering::Release);
+        }
+        result
+    }
+}
+
+impl LogFiles for LocalLog {
+    fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    fn read(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        let path = self.dir.join(name);
+        absent_is_none(fs::read(&path), &path)
+    }
+
+    fn stamp(&self, name: &str) -> Result<Option<Stamp>> {
+        let path = self.dir.join(name);
+        Ok(absent_is_none(fs::metadata(&path), &path)?.map(|found| Stamp {
+            size: found.len(),
+            inode: found.ino(),
+            modified_ns: i128::from(found.mtime()) * 1_000_000_000 + i128::from(found.mtime_nsec()),
+        }))
+    }
+
+    fn names(&self) -> Result<Option<Vec<String>>> {
+        let Some(entries) = absent_is_none(fs::read_dir(&self.dir), &self.dir)? else {
+            return Ok(None);
+        };
+        let mut names = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(|e| io_error(Operation::Read, &self.dir, e))?;
+            if let Ok(name) = entry.file_name().into_string() {
+                names.push(name);
+            }
+        }
+        Ok(Some(names))
+    }
+
+    fn create(&self, name: &str, bytes: &[u8]) -> Result<Created> {
+        self.guarded(|| {
+            if !self.dir.is_dir() {
+                durable::create_dirs(&self.dir, Access::Umask)?;
+            }
+            durable::create_new(&self.dir.join(name), bytes, Access::Umask)
+        })
+    }
+
+    fn settle(&self, name: &str) -> Result<()> {
+        self.guarded(|| {
+            durable::fsync_file(&self.dir.join(name))?;
+            durable::fsync_dir(&self.dir)?;
+            match self.dir.parent() {
+                Some(table) if !table.as_os_str().is_empty() => durable::fsync_dir(table),
+                _ => Ok(()),
+            }
+        })
+    }
+}
+
+/// `Ok(None)` for a missing file or directory.
+pub(crate) fn absent_is_none<T>(result: io::Result<T>, path: &Path) -> Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(io_error(Operation::Read, path, e)),
+    }
+}
+
+/// A file's modification time in milliseconds; `None` if it is gone.
+pub(crate) fn modified_ms(path: &Path) -> Result<Option<i64>> {
+    Ok(absent_is_none(fs::metadata(path), path)?
+        .map(|found| found.mtime() * 1000 + found.mtime_nsec() / 1_000_000))
+}

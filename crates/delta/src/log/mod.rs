@@ -1,0 +1,8 @@
+//! The table log: its records, its files, and a table's state at one version.
+
+pub(crate) mod actions;
+pub(crate) mod checkpoint_read;
+pub(crate) mod entry;
+pub(crate) mod files;
+pub(crate) mod names;
+pub(crate) mod snapshot;
