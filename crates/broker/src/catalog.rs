@@ -8,6 +8,7 @@ use crate::config::BrokerConfig;
 use crate::disk;
 use crate::log::{MemoryBudget, PartitionLog};
 use kafka_protocol::ResponseError;
+use millstream_core::env::{Env, SystemEnv};
 use millstream_core::{Error, Result};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -275,7 +276,7 @@ impl Catalog {
         settings: TopicSettings,
     ) -> Result<Arc<Topic>, ResponseError> {
         let count = self.check_new(name, partitions)?;
-        let id = Uuid::new_v4();
+        let id = SystemEnv.uuid();
         let partitions = self.open_partitions(id, 0..count)?;
         let topic = Topic { name: name.to_owned(), id, settings, partitions };
         self.save_topic(&topic)?;

@@ -1,1 +1,35 @@
-//! Dev-only: real broker harness, ledger oracle, conformance suites.
+//! Dev-only: what tests of several crates share.
+//!
+//! * [`KafkaHarness`]: one face for the embedded broker and for a real Apache Kafka.
+//! * [`Client`], [`Admin`], [`Producer`]: a plain client on the protocol's own messages, which
+//!   shares no code with the product's Kafka source.
+//! * [`Ledger`]: what was written, and what is lost, duplicated or made up in what was read.
+//! * [`reader`]: reads tables with the independent `deltalake` wheel.
+//!
+//! What needs Java, Maven or Python is prepared by `scripts/setup-tests.sh`. Where it is missing,
+//! tests say a loud SKIP; with `MILLSTREAM_REQUIRE_REAL=1` or `CI=true` they fail.
+// Everything here runs in tests only, where a panic is the answer to a broken promise.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    clippy::missing_panics_doc
+)]
+
+mod admin;
+mod client;
+mod harness;
+mod ledger;
+mod producer;
+pub mod reader;
+mod real;
+mod setup;
+
+pub use admin::Admin;
+pub use client::Client;
+pub use harness::KafkaHarness;
+pub use ledger::{Audit, Ledger};
+pub use producer::{Producer, TestRecord};
+pub use real::{RealKafka, RealKafkaConfig};
+pub use setup::{cache_dir, repository_root, require_real, skip_or_fail};

@@ -1,0 +1,20 @@
+//! One conformance script for brokers, run against the embedded one and against Apache Kafka, with
+//! librdkafka and a plain protocol client as the independent eyes.
+
+mod by_librdkafka;
+mod by_protocol;
+mod script;
+
+use millstream_testkit::KafkaHarness;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_embedded_broker_conforms() {
+    script::run(&KafkaHarness::embedded()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn apache_kafka_conforms() {
+    if let Some(kafka) = KafkaHarness::real() {
+        script::run(&kafka).await;
+    }
+}
