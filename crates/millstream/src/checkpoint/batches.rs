@@ -1,13 +1,15 @@
-//! The files of batches: intents, prepared attempts, completions, and their purge.
+//! The files of batches: intents, prepared attempts, completions.
 
 use super::Checkpoint;
 use millstream_core::contract::Position;
 use millstream_core::ids::{AttemptId, BatchId, Digest};
 use millstream_core::log::{
     CommitFile, INTENT_KEY, Intent, IntentRef, LedgerEntry, OffsetsFile, OffsetsMetadata, Prepared,
-    Record, hadoop_twin,
+    Record,
 };
+use millstream_core::protocol::paths;
 use millstream_core::{Error, Result};
+use millstream_store::Created;
 use std::collections::BTreeSet;
 
 /// The numbers of batches that the two logs have.
@@ -58,11 +60,8 @@ impl Checkpoint {
         Ok(Logs { planned: self.numbers("offsets").await?, completed: self.numbers("commits").await? })
     }
 
-    async fn numbers(&self, dir: &str) -> Result<BTreeSet<u64>> {
-        let names = self.store.list(dir).await?;
-        // Only the canonical form is a log entry: `007` or `7.tmp` is somebody else's file.
-        let number = |name: &String| name.parse::<u64>().ok().filter(|n| n.to_string() == *name);
-        Ok(names.iter().filter_map(number).collect())
+    pub(super) async fn numbers(&self, dir: &str) -> Result<BTreeSet<u64>> {
+        Ok(paths::numbers(&self.store.list(dir).await?).into_iter().collect())
     }
 
     /// P4: stores `intent`, then creates `offsets/N` exclusively: whoever wins that creation has
@@ -190,6 +189,20 @@ impl Checkpoint {
         self.record(&format!("millstream/prepared/{batch}/{attempt}")).await
     }
 
+    /// An entry that a run left which died before `commits/N` says the same as this one would.
+    async fn check_ledger(&self, path: &str, entry: &LedgerEntry) -> Result<()> {
+        self.store.settle(path).await?;
+        let there = self.record::<LedgerEntry>(path).await?;
+        if there.is_some_and(|there| there.digest == entry.digest) {
+            return Ok(());
+        }
+        Err(Error::corrupt(
+            "CHECKPOINT_FILE_DAMAGED",
+            format!("{} is the history of another batch.", self.name(path)),
+        )
+        .cure("The checkpoint is a mixture of two: restore it from one backup."))
+    }
+
     /// P13: the ledger entry, then `commits/N`. Nothing is reported done before this is durable.
     ///
     /// # Errors
@@ -197,8 +210,10 @@ impl Checkpoint {
     pub async fn complete(&self, entry: &LedgerEntry, next_watermark_ms: i64) -> Result<()> {
         // The ledger first: with `commits/N` there, nobody would write the entry any more. An
         // entry that is there already is this batch's, from a run that died in between.
-        let path = format!("millstream/ledger/{}", entry.batch);
-        let _ = self.store.create(&path, &entry.encode()?).await?;
+        let path = paths::ledger(entry.batch);
+        if self.store.create(&path, &entry.encode()?).await? == Created::Exists {
+            self.check_ledger(&path, entry).await?;
+        }
         millstream_core::fault::point(
             "P13",
             millstream_core::fault::Moment::Inside,
@@ -206,48 +221,5 @@ impl Checkpoint {
         );
         let bytes = CommitFile::new(next_watermark_ms).encode();
         self.create_sparks("commits", &entry.batch.to_string(), &bytes).await
-    }
-
-    /// P15: deletes what batches before `newest - retain` left (Spark keeps `retain + 1`), and the
-    /// prepared attempts of every batch before `newest`.
-    ///
-    /// # Errors
-    /// What the store says; the purge goes on where it stopped after the next batch.
-    pub async fn purge(&self, newest: BatchId, retain: u64) -> Result<()> {
-        for name in self.store.list("millstream/prepared").await? {
-            if name.parse::<u64>().is_ok_and(|batch| batch < newest.0) {
-                self.purge_prepared(&name).await?;
-            }
-        }
-        let Some(first_kept) = newest.0.checked_sub(retain) else { return Ok(()) };
-        for batch in self.numbers("offsets").await?.range(..first_kept) {
-            let path = format!("offsets/{batch}");
-            if let Some(bytes) = self.store.read(&path).await?
-                && let Ok(offsets) = OffsetsFile::decode(&bytes)
-                && let Ok(Some(named)) = offsets.intent()
-            {
-                self.store.delete(&format!("millstream/intents/{}", named.id)).await?;
-            }
-            self.delete_sparks("offsets", *batch).await?;
-        }
-        for batch in self.numbers("commits").await?.range(..first_kept) {
-            self.delete_sparks("commits", *batch).await?;
-        }
-        Ok(())
-    }
-
-    async fn purge_prepared(&self, batch: &str) -> Result<()> {
-        let dir = format!("millstream/prepared/{batch}");
-        for attempt in self.store.list(&dir).await? {
-            self.store.delete(&format!("{dir}/{attempt}")).await?;
-        }
-        self.store.delete_dir(&dir).await?;
-        Ok(())
-    }
-
-    async fn delete_sparks(&self, dir: &str, batch: u64) -> Result<()> {
-        self.store.delete(&format!("{dir}/{batch}")).await?;
-        self.store.delete(&format!("{dir}/{}", hadoop_twin(&batch.to_string()))).await?;
-        Ok(())
     }
 }

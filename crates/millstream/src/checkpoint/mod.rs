@@ -3,19 +3,33 @@
 //! what to do about the facts is `millstream_core::protocol`'s.
 //!
 //! * this file: opening, claiming, identity, starting positions
-//! * `batches`: intents, prepared attempts, completions, purge
+//! * `batches`: intents, prepared attempts, completions
+//! * `purge`: what is deleted after a completed batch, and the ledger's bounds
+//! * `look`: reading a checkpoint that somebody else may own
+//! * `inspect`, `doctor`, `rebuild`: the `millstream checkpoint` commands
 //!
 //! Invariants: a file of ours is created once and never changed; `offsets/N` is created after the
 //! intent it names; the Hadoop twin `.N.crc` of a file that is created or deleted is removed.
 
 mod batches;
+mod doctor;
+mod inspect;
+mod look;
+mod purge;
+mod rebuild;
+mod twins;
 
 pub use batches::{LoggedBatch, Logs};
+pub use doctor::{Doctor, Treatment};
+pub use inspect::{BatchReport, Inspection};
+pub use look::{ledger, open_read_only, query_id, scan};
+pub use rebuild::{Rebuild, rebuild};
 
 use millstream_core::contract::Position;
 use millstream_core::env::SharedEnv;
 use millstream_core::ids::{Epoch, QueryId, RunId};
 use millstream_core::log::{Identity, Lease, Metadata, Record, SourceStart, hadoop_twin};
+use millstream_core::protocol::{Scan, paths};
 use millstream_core::{Error, ErrorKind, Result};
 use millstream_store::{Access, Created, FileLock, LocalStore, Locked, Store};
 use std::path::Path;
@@ -23,6 +37,18 @@ use std::sync::Arc;
 
 /// Claims that are tried before giving up: each failure means that another run claimed first.
 const CLAIMS_MAX: u64 = 100;
+
+/// Directories where an interrupted creation may have left a temporary file.
+const SWEPT: [&str; 8] = [
+    "",
+    paths::OFFSETS,
+    paths::COMMITS,
+    "sources/0",
+    paths::OURS,
+    paths::LEASES,
+    paths::INTENTS,
+    paths::LEDGER,
+];
 
 /// An open checkpoint that this run has claimed.
 #[derive(Debug)]
@@ -44,13 +70,20 @@ impl Checkpoint {
     /// `STREAMING_CHECKPOINT_MISSING_METADATA_FILE` where the logs exist without `metadata`;
     /// `Corrupt` for a damaged file, which the message names.
     pub async fn open(dir: &Path, run: RunId, env: &SharedEnv) -> Result<Checkpoint> {
-        let store: Arc<dyn Store> = Arc::new(LocalStore::new(dir, Access::Owner));
-        let lock = match store.try_lock("millstream/lock").await? {
-            Locked::Held(lock) => Some(lock),
-            Locked::Unsupported => None,
-            Locked::Busy { holder } => return Err(in_use(&store.describe(), &holder)),
-        };
-        for dir in ["", "offsets", "commits", "millstream/lease", "millstream/intents"] {
+        Self::open_in(Arc::new(LocalStore::new(dir, Access::Owner)), run, env).await
+    }
+
+    /// As [`Checkpoint::open`], in any store whose root is the checkpoint.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::open`].
+    pub async fn open_in(
+        store: Arc<dyn Store>,
+        run: RunId,
+        env: &SharedEnv,
+    ) -> Result<Checkpoint> {
+        let lock = lock(&*store).await?;
+        for dir in SWEPT {
             store.sweep(dir).await?;
         }
         let query = read_or_create_metadata(&store, env).await?;
@@ -83,8 +116,9 @@ impl Checkpoint {
     /// # Errors
     /// `RUN_FENCED` if a newer run has claimed the checkpoint.
     pub async fn check_lease(&self) -> Result<()> {
-        let next = format!("millstream/lease/{}", self.epoch.0 + 1);
-        if self.store.exists(&next).await? {
+        // Every name counts, not only the next one: old claims are deleted.
+        let newest = paths::numbers(&self.store.list(paths::LEASES).await?).pop();
+        if newest.is_some_and(|newest| newest > self.epoch.0) {
             return Err(Error::new(
                 ErrorKind::Fenced,
                 "RUN_FENCED",
@@ -95,22 +129,26 @@ impl Checkpoint {
         Ok(())
     }
 
+    /// Looks at every file that the decision about the newest batch needs (P2).
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn scan(&self) -> Result<Scan> {
+        look::scan(&*self.store).await
+    }
+
     /// The newest identity that was stored; `None` for a new checkpoint, and for Spark's.
     ///
     /// # Errors
     /// `Corrupt` for a damaged file.
     pub async fn identity(&self) -> Result<Option<Identity>> {
-        let names = self.store.list("millstream").await?;
+        let names = self.store.list(paths::OURS).await?;
         let newest = names
             .iter()
-            .filter_map(|name| match name.strip_prefix("identity") {
-                Some("") => Some((0, name)),
-                Some(rest) => Some((rest.strip_prefix('.')?.parse::<u64>().ok()?, name)),
-                None => None,
-            })
-            .max_by_key(|(revision, _)| *revision);
+            .filter_map(|name| paths::identity_revision(name))
+            .max();
         match newest {
-            Some((_, name)) => self.record(&format!("millstream/{name}")).await,
+            Some(revision) => self.record(&paths::identity(revision)).await,
             None => Ok(None),
         }
     }
@@ -120,11 +158,7 @@ impl Checkpoint {
     /// # Errors
     /// `RUN_FENCED` if another run stored that revision first.
     pub async fn remember_identity(&self, identity: &Identity) -> Result<()> {
-        let path = match identity.revision {
-            0 => "millstream/identity".to_owned(),
-            n => format!("millstream/identity.{n}"),
-        };
-        self.create_ours(&path, &identity.encode()?).await
+        self.create_ours(&paths::identity(identity.revision), &identity.encode()?).await
     }
 
     /// The starting position pinned for source `index`.
@@ -135,9 +169,12 @@ impl Checkpoint {
         let path = format!("sources/{index}/0");
         match self.store.read(&path).await? {
             None => Ok(None),
-            Some(bytes) => SourceStart::decode(&bytes)
-                .map(|start| Some(start.position))
-                .map_err(|e| e.context(self.name(&path))),
+            Some(bytes) => {
+                self.store.settle(&path).await?;
+                SourceStart::decode(&bytes)
+                    .map(|start| Some(start.position))
+                    .map_err(|e| e.context(self.name(&path)))
+            }
         }
     }
 
@@ -187,6 +224,15 @@ impl Checkpoint {
     }
 }
 
+/// Takes the file lock, where the store has locks.
+async fn lock(store: &dyn Store) -> Result<Option<FileLock>> {
+    match store.try_lock(paths::LOCK).await? {
+        Locked::Held(lock) => Ok(Some(lock)),
+        Locked::Unsupported => Ok(None),
+        Locked::Busy { holder } => Err(in_use(&store.describe(), &holder)),
+    }
+}
+
 fn in_use(place: &str, holder: &str) -> Error {
     let who = if holder.is_empty() { String::new() } else { format!(" ({holder})") };
     Error::new(
@@ -205,7 +251,8 @@ async fn read_or_create_metadata(store: &Arc<dyn Store>, env: &SharedEnv) -> Res
             .map(|m| m.id)
             .map_err(|e| e.context(format!("{}/metadata", store.describe())));
     }
-    for log in ["offsets", "commits", "sources", "state"] {
+    // A claim or an identity is younger than the `metadata` it was made under.
+    for log in ["offsets", "commits", "sources", "state", paths::LEASES, paths::INTENTS] {
         if !store.list(log).await?.is_empty() {
             return Err(Error::corrupt(
                 "STREAMING_CHECKPOINT_MISSING_METADATA_FILE",
@@ -233,20 +280,21 @@ async fn claim(
 ) -> Result<Epoch> {
     for _ in 0..CLAIMS_MAX {
         let names = store.list("millstream/lease").await?;
-        let newest = names.iter().filter_map(|name| name.parse::<u64>().ok()).max().unwrap_or(0);
-        let epoch = Epoch(newest + 1);
+        let claims = paths::numbers(&names);
+        let epoch = Epoch(claims.last().map_or(1, |newest| newest.saturating_add(1)));
         let process = std::process::id();
         let lease = Lease { query, epoch, run, process, claimed_ms: env.now_ms() };
-        let path = format!("millstream/lease/{epoch}");
+        let path = paths::lease(epoch);
         if store.create(&path, &lease.encode()?).await? == Created::Created {
             // Older leases say nothing any more. One is kept as history.
-            for old in names.iter().filter_map(|name| name.parse::<u64>().ok()) {
-                if old + 1 < epoch.0 {
-                    store.delete(&format!("millstream/lease/{old}")).await?;
-                }
+            for old in claims.into_iter().filter(|old| old + 1 < epoch.0) {
+                store.delete(&paths::lease(Epoch(old))).await?;
             }
             return Ok(epoch);
         }
     }
     Err(in_use(&store.describe(), "several, one after another"))
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,6 @@
 //! Everything one query needs, resolved before its first batch.
 
 use super::handle::ProgressListener;
-use crate::execute::dead_letters::DeadLetterTap;
 use crate::plan::PhysicalTemplate;
 use crate::sinks::DataSink;
 use crate::sources::{ScanSettings, StreamingSource};
@@ -19,6 +18,8 @@ pub(crate) struct Flow {
     pub(crate) template: PhysicalTemplate,
     /// What the checkpoint compares at the next start: the analysed plan.
     pub(crate) plan: Value,
+    /// Digest-like short form of `plan`, kept in every intent.
+    pub(crate) fingerprint: String,
     pub(crate) sources: Vec<Arc<dyn StreamingSource>>,
     pub(crate) sink: Arc<dyn DataSink>,
     pub(crate) dead_letters: Option<DeadLetters>,
@@ -61,6 +62,3 @@ impl Flow {
         self.sources.iter().map(|s| s.identity()).collect()
     }
 }
-
-/// The dead letters of one attempt, while it runs.
-pub(crate) type Tap = Option<Arc<DeadLetterTap>>;

@@ -4,7 +4,7 @@
 use super::flow::Flow;
 use super::handle::Shared;
 use super::pace::Pacer;
-use super::progress::Stopwatch;
+use super::progress::{Reported, Stopwatch};
 use crate::checkpoint::{Checkpoint, LoggedBatch};
 use millstream_core::Result;
 use millstream_core::contract::{Limit, Position, SourceRange};
@@ -23,6 +23,7 @@ pub(crate) struct Run {
     pub(crate) shared: Arc<Shared>,
     pub(crate) env: SharedEnv,
     pub(crate) at: Standing,
+    pub(crate) reported: Reported,
 }
 
 /// Where a query stands between two batches.

@@ -69,6 +69,11 @@ pub trait DataSink: Sink {
         task: usize,
     ) -> Result<Box<dyn TaskWriter>>;
 
+    /// Whether everything that `staged` needs is still there to be committed.
+    fn has_staged(&self, _staged: &Staged) -> bool {
+        true
+    }
+
     /// Puts the outputs of all tasks together into what [`Sink::commit`] needs.
     ///
     /// # Errors

@@ -1,0 +1,154 @@
+//! What is deleted after a completed batch (P15), and the bounds of the ledger.
+//!
+//! Never deleted: the newest `retain + 1` batches (Spark's rule), the sealed attempts of the
+//! newest batch, an intent of a batch that is not complete. Deleting goes from old to new, so that
+//! an interrupted purge leaves no hole.
+
+use super::Checkpoint;
+use millstream_core::ids::BatchId;
+use millstream_core::log::{
+    Intent, LedgerEntry, LedgerSegment, OffsetsFile, Record, hadoop_twin,
+};
+use millstream_core::protocol::paths;
+use millstream_core::{Error, Result};
+use std::collections::BTreeSet;
+use uuid::Uuid;
+
+/// Entries of one ledger segment; twice as many single entries are kept at most.
+const SEGMENT_ENTRIES: usize = 100;
+/// Most segments kept.
+const SEGMENTS_MAX: usize = 100;
+/// Most bytes of all segments together, roughly: segments of many partitions are large.
+const SEGMENTS_BYTES_MAX: usize = 64 << 20;
+/// Intents beyond the retained batches before they are searched for ones that nobody names.
+const STRAY_INTENTS_MAX: usize = 32;
+
+impl Checkpoint {
+    /// P15: deletes what batches before `newest - retain` left (Spark keeps `retain + 1`), the
+    /// prepared attempts of every batch before `newest`, intents that nobody names, and history
+    /// beyond its bounds. `newest` is complete.
+    ///
+    /// # Errors
+    /// What the store says; the purge goes on where it stopped after the next batch.
+    pub async fn purge(&self, newest: BatchId, retain: u64) -> Result<()> {
+        for batch in self.numbers(paths::PREPARED).await?.range(..newest.0) {
+            self.purge_prepared(BatchId(*batch)).await?;
+        }
+        if let Some(first_kept) = newest.0.checked_sub(retain) {
+            for batch in self.numbers(paths::OFFSETS).await?.range(..first_kept) {
+                self.purge_intent_of(BatchId(*batch)).await?;
+                self.delete_sparks(paths::OFFSETS, *batch).await?;
+            }
+            for batch in self.numbers(paths::COMMITS).await?.range(..first_kept) {
+                self.delete_sparks(paths::COMMITS, *batch).await?;
+            }
+        }
+        self.purge_stray_intents(newest, retain).await?;
+        self.compact_ledger(newest).await
+    }
+
+    async fn purge_prepared(&self, batch: BatchId) -> Result<()> {
+        let dir = paths::prepared_dir(batch);
+        for attempt in self.store.list(&dir).await? {
+            self.store.delete(&format!("{dir}/{attempt}")).await?;
+        }
+        self.store.sweep(&dir).await?;
+        self.store.delete_dir(&dir).await?;
+        Ok(())
+    }
+
+    async fn purge_intent_of(&self, batch: BatchId) -> Result<()> {
+        if let Some(id) = self.intent_named_by(batch).await? {
+            self.store.delete(&paths::intent(id)).await?;
+        }
+        Ok(())
+    }
+
+    async fn intent_named_by(&self, batch: BatchId) -> Result<Option<Uuid>> {
+        let bytes = self.store.read(&paths::offsets(batch)).await?;
+        // A damaged old file is deleted like any other; its intent is found as a stray one.
+        let offsets = bytes.and_then(|bytes| OffsetsFile::decode(&bytes).ok());
+        Ok(offsets.and_then(|o| o.intent().ok().flatten()).map(|named| named.id))
+    }
+
+    /// Deletes intents that no `offsets/N` names: their run died, or lost the race for N. One of
+    /// an incomplete batch stays, because a slow run may still be about to name it.
+    async fn purge_stray_intents(&self, newest: BatchId, retain: u64) -> Result<()> {
+        let names = self.store.list(paths::INTENTS).await?;
+        let kept = usize::try_from(retain).unwrap_or(usize::MAX).saturating_add(1);
+        if names.len() <= kept.saturating_add(STRAY_INTENTS_MAX) {
+            return Ok(());
+        }
+        let mut named = BTreeSet::new();
+        for batch in self.numbers(paths::OFFSETS).await? {
+            named.extend(self.intent_named_by(BatchId(batch)).await?);
+        }
+        for id in names.iter().filter_map(|name| Uuid::try_parse(name).ok()) {
+            if named.contains(&id) {
+                continue;
+            }
+            let path = paths::intent(id);
+            let bytes = self.store.read(&path).await?;
+            let intent = bytes.and_then(|bytes| Intent::decode(&bytes).ok());
+            if intent.is_some_and(|intent| intent.batch <= newest) {
+                self.store.delete(&path).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn delete_sparks(&self, dir: &str, batch: u64) -> Result<()> {
+        self.store.delete(&format!("{dir}/{}", hadoop_twin(&batch.to_string()))).await?;
+        self.store.delete(&format!("{dir}/{batch}")).await?;
+        Ok(())
+    }
+
+    /// Packs the oldest single entries into a segment, and drops the oldest segments beyond the
+    /// bounds.
+    async fn compact_ledger(&self, newest: BatchId) -> Result<()> {
+        let names = self.store.list(paths::LEDGER).await?;
+        let singles: Vec<u64> =
+            paths::numbers(&names).into_iter().filter(|n| *n <= newest.0).collect();
+        if singles.len() < 2 * SEGMENT_ENTRIES {
+            return Ok(());
+        }
+        let packed: Vec<BatchId> =
+            singles.iter().take(SEGMENT_ENTRIES).copied().map(BatchId).collect();
+        let (Some(first), Some(last)) = (packed.first(), packed.last()) else { return Ok(()) };
+        let mut entries = Vec::with_capacity(packed.len());
+        for batch in &packed {
+            let path = paths::ledger(*batch);
+            match self.record::<LedgerEntry>(&path).await? {
+                Some(entry) if entry.batch == *batch => entries.push(entry),
+                Some(_) => {
+                    return Err(Error::corrupt(
+                        "CHECKPOINT_FILE_DAMAGED",
+                        format!("{} is the history of another batch.", self.name(&path)),
+                    ));
+                }
+                None => {}
+            }
+        }
+        let bytes = LedgerSegment { query: self.query, entries }.encode()?;
+        // CRASH: dying before all single entries are deleted leaves them beside the segment;
+        // readers take each batch once. A segment that exists already has the same entries.
+        let _ = self.store.create(&paths::ledger_segment(*first, *last), &bytes).await?;
+        for batch in &packed {
+            self.store.delete(&paths::ledger(*batch)).await?;
+        }
+        self.drop_old_segments(&names, bytes.len()).await
+    }
+
+    async fn drop_old_segments(&self, names: &[String], newest_bytes: usize) -> Result<()> {
+        let mut segments: Vec<(BatchId, BatchId)> =
+            names.iter().filter_map(|name| paths::segment_range(name)).collect();
+        segments.sort_unstable();
+        let kept = (SEGMENTS_BYTES_MAX / newest_bytes.max(1)).clamp(1, SEGMENTS_MAX);
+        // The one that was just written is not in the list.
+        let surplus = (segments.len() + 1).saturating_sub(kept);
+        for (first, last) in segments.into_iter().take(surplus) {
+            self.store.delete(&paths::ledger_segment(first, last)).await?;
+        }
+        Ok(())
+    }
+}

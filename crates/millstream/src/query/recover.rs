@@ -1,0 +1,220 @@
+//! P1 and P2: compares the query with what its checkpoint remembers, gathers the facts of the last
+//! run, and carries out what `millstream_core::protocol::decide` says about them.
+
+use super::progress::Stopwatch;
+use super::run::Run;
+use crate::checkpoint::LoggedBatch;
+use crate::sinks::DataSink;
+use millstream_core::contract::{Position, Probe, SourceRange};
+use millstream_core::fault::{Moment, point};
+use millstream_core::ids::{AttemptId, BatchId};
+use millstream_core::log::{Identity, Prepared};
+use millstream_core::protocol::{Adopt, Facts, LeaseFact, Scan, SinkFact, Step, decide};
+use millstream_core::{Error, Result};
+use serde_json::Value;
+use std::sync::Arc;
+
+impl Run {
+    /// P1: refuses a query that is not the one the checkpoint belongs to. A checkpoint without an
+    /// identity is new, or Spark's; it gets this query's.
+    pub(super) async fn check_identity(&self) -> Result<()> {
+        point("P1", Moment::Before, self.at.next);
+        let mut now = Identity {
+            query: self.checkpoint.query(),
+            revision: 0,
+            engine: concat!("Millstream/", env!("CARGO_PKG_VERSION")).to_owned(),
+            plan: self.flow.plan.clone(),
+            sources: self.flow.source_identities(),
+            sinks: self.flow.sink_identities(),
+            state: Value::Null,
+        };
+        match self.checkpoint.identity().await? {
+            None => self.checkpoint.remember_identity(&now).await?,
+            Some(then) => {
+                let differences = then.differences(&now);
+                let (evolved, refused): (Vec<_>, Vec<_>) =
+                    differences.into_iter().partition(|d| super::evolution::is_harmless(d));
+                if !refused.is_empty() {
+                    return Err(super::evolution::refuse(&self.checkpoint.describe(), &refused));
+                }
+                if !evolved.is_empty() {
+                    now.revision = then.revision + 1;
+                    self.checkpoint.remember_identity(&now).await?;
+                }
+            }
+        }
+        point("P1", Moment::After, self.at.next);
+        Ok(())
+    }
+
+    /// P2: finds where the query stands and finishes what the last run left in doubt.
+    pub(super) async fn recover(&mut self) -> Result<()> {
+        let scan = self.checkpoint.scan().await?;
+        let newest = scan.newest_offsets();
+        let completed = scan.newest_commits();
+        let facts = self.facts(&scan, newest, completed).await?;
+        let step = decide(&facts);
+        if let Some(error) = step.error() {
+            return Err(error.context(self.checkpoint.describe()));
+        }
+        tracing::debug!(?step, "recovered");
+        self.stand_before(newest, completed).await?;
+        let mut watch = Stopwatch::start(&self.env);
+        match step {
+            Step::Plan { .. } | Step::Stop { .. } | Step::Refuse(_) => Ok(()),
+            Step::Execute { batch } => {
+                let logged = self.checkpoint.logged(batch).await?;
+                self.run_batch(&logged, &mut watch).await
+            }
+            Step::RollForward { batch, attempt, .. } => {
+                let logged = self.checkpoint.logged(batch).await?;
+                let prepared = self.sealed(&scan, batch, attempt)?;
+                let ranges = self.ranges(&logged).await?;
+                self.commit_and_complete(&logged, &ranges, &prepared, &mut watch).await
+            }
+            Step::Complete { batch, adopt } => {
+                let logged = self.checkpoint.logged(batch).await?;
+                let ranges = self.ranges(&logged).await?;
+                let prepared = match adopt {
+                    Adopt::Attempt(attempt) => Some(self.sealed(&scan, batch, attempt)?),
+                    Adopt::Nothing => None,
+                };
+                self.complete(&logged, &ranges, prepared.as_ref(), &mut watch).await
+            }
+        }
+    }
+
+    fn sealed(&self, scan: &Scan, batch: BatchId, attempt: AttemptId) -> Result<Prepared> {
+        scan.prepared(batch, attempt).map_err(|e| e.context(self.checkpoint.describe()))
+    }
+
+    async fn facts(
+        &self,
+        scan: &Scan,
+        newest: Option<BatchId>,
+        completed: Option<BatchId>,
+    ) -> Result<Facts> {
+        let mut log = scan.log();
+        let sinks = self.flow.sinks();
+        for fact in &mut log.prepared {
+            let Some(batch) = newest else { continue };
+            let prepared = self.sealed(scan, batch, fact.attempt)?;
+            let staged = sinks.iter().zip(&prepared.sinks);
+            fact.staged = staged.into_iter().all(|(sink, staged)| sink.has_staged(staged));
+        }
+        let asked = newest.unwrap_or(BatchId(0));
+        let in_doubt = newest.is_some() && newest != completed;
+        let mut sink_facts = Vec::with_capacity(sinks.len());
+        for sink in &sinks {
+            let before = match (in_doubt, asked.previous()) {
+                (true, Some(before)) => Some(self.probe(sink, before).await?),
+                _ => None,
+            };
+            sink_facts.push(SinkFact {
+                name: sink.describe(),
+                remembers: sink.is_exactly_once(),
+                may_forget: false,
+                staged: true,
+                newest: self.probe(sink, asked).await?,
+                before,
+            });
+        }
+        let ours = self.checkpoint.epoch();
+        let newest_epoch = scan.newest_epoch().unwrap_or(ours);
+        Ok(Facts {
+            lease: LeaseFact { ours, newest: newest_epoch },
+            log,
+            sinks: sink_facts,
+            stateful: false,
+        })
+    }
+
+    async fn probe(&self, sink: &Arc<dyn DataSink>, batch: BatchId) -> Result<Probe> {
+        sink.probe(self.checkpoint.query(), batch).await
+    }
+
+    /// Sets the standing to the one before the newest batch if that is in doubt, else after it.
+    async fn stand_before(
+        &mut self,
+        newest: Option<BatchId>,
+        completed: Option<BatchId>,
+    ) -> Result<()> {
+        let done = match (newest, completed) {
+            (Some(newest), Some(completed)) if newest == completed => Some(newest),
+            (Some(newest), _) => newest.previous(),
+            (None, _) => None,
+        };
+        let Some(done) = done else {
+            self.at.positions = self.first_positions().await?;
+            self.at.details = self.flow.sources.iter().map(|_| None).collect();
+            return Ok(());
+        };
+        let logged = self.checkpoint.logged(done).await?;
+        let completion = self.checkpoint.completion(done).await?;
+        let ranges = self.ended_ranges(&logged).await?;
+        self.at.watermark_ms = logged.watermark_ms();
+        self.at.move_past(&logged, &ranges, completion.next_watermark_ms);
+        Ok(())
+    }
+
+    /// The sources' positions before batch 0, pinned on the first start of all.
+    async fn first_positions(&self) -> Result<Vec<Position>> {
+        let mut positions = Vec::with_capacity(self.flow.sources.len());
+        for (index, source) in self.flow.sources.iter().enumerate() {
+            let position = match self.checkpoint.source_start(index).await? {
+                Some(pinned) => pinned,
+                None => {
+                    let first = source.initial_position().await?;
+                    self.checkpoint.pin_source_start(index, first.clone()).await?;
+                    first
+                }
+            };
+            positions.push(position);
+        }
+        Ok(positions)
+    }
+
+    /// Ranges of a completed batch, of which only the ends and the details matter any more.
+    async fn ended_ranges(&self, logged: &LoggedBatch) -> Result<Vec<SourceRange>> {
+        let sources = self.flow.sources.len();
+        if logged.ends().len() != sources {
+            return Err(Error::invalid(
+                "STREAMING_SOURCES_CHANGED",
+                format!(
+                    "There are [{}] sources in the checkpoint offsets and now there are \
+                     [{sources}] sources requested by the query. Cannot continue.",
+                    logged.ends().len()
+                ),
+            )
+            .cure("Give the changed query a checkpoint of its own."));
+        }
+        let mut ranges = Vec::with_capacity(sources);
+        for (index, end) in logged.ends().iter().enumerate() {
+            let of_intent = logged.intent.as_ref().and_then(|i| i.sources.get(index).cloned());
+            let range = match (of_intent.flatten(), end) {
+                (Some(range), _) => range,
+                (None, Some(end)) => {
+                    SourceRange { start: end.clone(), end: end.clone(), detail: Value::Null }
+                }
+                // A source without offsets so far still stands at its start.
+                (None, None) => {
+                    let start = match self.checkpoint.source_start(index).await? {
+                        Some(start) => start,
+                        None => return Err(no_position(index, logged.batch)),
+                    };
+                    SourceRange { start: start.clone(), end: start, detail: Value::Null }
+                }
+            };
+            ranges.push(range);
+        }
+        Ok(ranges)
+    }
+}
+
+fn no_position(index: usize, batch: BatchId) -> Error {
+    Error::corrupt(
+        "CHECKPOINT_POSITION_MISSING",
+        format!("Neither offsets/{batch} nor sources/{index}/0 has a position for source {index}."),
+    )
+    .cure("Restore the file from a backup, or run `millstream checkpoint doctor`.")
+}
