@@ -8,7 +8,6 @@ const ACCEPTED: &[&str] = &[
     "delta.appendOnly",
     "delta.autoOptimize.autoCompact",
     "delta.autoOptimize.optimizeWrite",
-    "delta.checkpoint.writeStatsAsJson",
     "delta.checkpointInterval",
     "delta.dataSkippingNumIndexedCols",
     "delta.dataSkippingStatsColumns",
@@ -72,10 +71,7 @@ fn check_value(key: &str, value: &str) -> Result<()> {
         "delta.logRetentionDuration"
         | "delta.deletedFileRetentionDuration"
         | "delta.setTransactionRetentionDuration" => interval_ms(value).is_some(),
-        "delta.appendOnly"
-        | "delta.enableChangeDataFeed"
-        | "delta.enableExpiredLogCleanup"
-        | "delta.checkpoint.writeStatsAsJson" => {
+        "delta.appendOnly" | "delta.enableChangeDataFeed" | "delta.enableExpiredLogCleanup" => {
             value.eq_ignore_ascii_case("true") || value.eq_ignore_ascii_case("false")
         }
         "delta.isolationLevel" => {

@@ -185,6 +185,14 @@ impl DeltaSink {
         Staged(serde_json::to_value(staged).unwrap_or(Value::Null))
     }
 
+    /// Waits for a table checkpoint that is being written beside the stream.
+    ///
+    /// # Errors
+    /// What ended it; the table is whole without it.
+    pub async fn finish_maintenance(&self) -> Result<()> {
+        self.inner.maintenance.finish().await
+    }
+
     async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Inner) -> Result<T> + Send + 'static,

@@ -2,7 +2,12 @@
 
 pub(crate) mod actions;
 pub(crate) mod checkpoint_read;
+pub(crate) mod checkpoint_write;
+pub(crate) mod cleanup;
 pub(crate) mod entry;
 pub(crate) mod files;
 pub(crate) mod names;
 pub(crate) mod snapshot;
+
+#[cfg(test)]
+mod tests;
