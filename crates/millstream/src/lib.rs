@@ -1,1 +1,3 @@
 //! Structured Streaming from Kafka to Delta, exactly once: session, reader, writer, queries.
+
+pub mod checkpoint;

@@ -21,6 +21,7 @@ mod memory;
 mod path;
 mod store;
 
+pub use durable::Access;
 pub use failure::{Operation, io_error};
 pub use local::LocalStore;
 pub use lock::FileLock;

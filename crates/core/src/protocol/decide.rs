@@ -57,7 +57,7 @@ pub enum Adopt {
 }
 
 impl Step {
-    /// The error of a step that ends the run: `CHECKPOINT_FENCED`, or the refusal.
+    /// The error of a step that ends the run: `RUN_FENCED`, or the refusal.
     pub fn error(&self) -> Option<Error> {
         match self {
             Step::Stop { newest } => Some(fenced(*newest)),
@@ -71,7 +71,7 @@ impl Step {
 pub(crate) fn fenced(newest: Epoch) -> Error {
     Error::new(
         ErrorKind::Fenced,
-        "CHECKPOINT_FENCED",
+        "RUN_FENCED",
         format!("A newer run (epoch {newest}) has taken over this checkpoint."),
     )
     .cure("Nothing is lost. Do not start this one again while the other runs.")

@@ -42,7 +42,7 @@ impl Refusal {
     pub(super) fn metadata_missing() -> Self {
         refuse(
             ErrorKind::Corrupt,
-            "CHECKPOINT_METADATA_MISSING",
+            "STREAMING_CHECKPOINT_MISSING_METADATA_FILE",
             "The checkpoint has logs but no `metadata` file; a new query id would write every record again.".into(),
             format!("{DOCTOR}, restore `metadata` from a backup, or choose a new checkpoint location."),
         )

@@ -5,7 +5,7 @@ use millstream_core::contract::Position;
 use millstream_core::ids::{AttemptId, BatchId, Digest};
 use millstream_core::log::{
     CommitFile, INTENT_KEY, Intent, IntentRef, LedgerEntry, OffsetsFile, OffsetsMetadata, Prepared,
-    Record,
+    Rebuilt, Record,
 };
 use millstream_core::protocol::paths;
 use millstream_core::{Error, Result};
@@ -57,7 +57,10 @@ impl Checkpoint {
     /// # Errors
     /// What the store says.
     pub async fn logs(&self) -> Result<Logs> {
-        Ok(Logs { planned: self.numbers("offsets").await?, completed: self.numbers("commits").await? })
+        Ok(Logs {
+            planned: self.numbers("offsets").await?,
+            completed: self.numbers("commits").await?,
+        })
     }
 
     pub(super) async fn numbers(&self, dir: &str) -> Result<BTreeSet<u64>> {
@@ -82,11 +85,7 @@ impl Checkpoint {
         let ends =
             intent.sources.iter().map(|range| range.as_ref().map(|r| r.end.clone())).collect();
         let offsets = OffsetsFile::new(metadata, ends);
-        millstream_core::fault::point(
-            "P4",
-            millstream_core::fault::Moment::Inside,
-            intent.batch.0,
-        );
+        millstream_core::fault::point("P4", millstream_core::fault::Moment::Inside, intent.batch.0);
         self.create_sparks("offsets", &intent.batch.to_string(), &offsets.encode()).await?;
         Ok(LoggedBatch { batch: intent.batch, offsets, intent: Some(intent), digest })
     }
@@ -107,7 +106,11 @@ impl Checkpoint {
         let decoded = OffsetsFile::decode(&bytes).and_then(|o| Ok((o.intent()?, o)));
         let (named, offsets) = decoded.map_err(|e| e.context(self.name(&path)))?;
         let Some(named) = named else {
-            let digest = Digest::of(&bytes);
+            let rebuilt = self.record::<Rebuilt>(paths::REBUILT).await?;
+            let digest = match rebuilt.filter(|rebuilt| rebuilt.batch == batch) {
+                Some(rebuilt) => rebuilt.digest,
+                None => Digest::of(&bytes),
+            };
             return Ok(LoggedBatch { batch, offsets, intent: None, digest });
         };
         let intent = self.named_intent(named).await?;
@@ -181,11 +184,7 @@ impl Checkpoint {
     ///
     /// # Errors
     /// `Corrupt` for a damaged file.
-    pub async fn sealed_by(
-        &self,
-        batch: BatchId,
-        attempt: AttemptId,
-    ) -> Result<Option<Prepared>> {
+    pub async fn sealed_by(&self, batch: BatchId, attempt: AttemptId) -> Result<Option<Prepared>> {
         self.record(&format!("millstream/prepared/{batch}/{attempt}")).await
     }
 
@@ -214,11 +213,7 @@ impl Checkpoint {
         if self.store.create(&path, &entry.encode()?).await? == Created::Exists {
             self.check_ledger(&path, entry).await?;
         }
-        millstream_core::fault::point(
-            "P13",
-            millstream_core::fault::Moment::Inside,
-            entry.batch.0,
-        );
+        millstream_core::fault::point("P13", millstream_core::fault::Moment::Inside, entry.batch.0);
         let bytes = CommitFile::new(next_watermark_ms).encode();
         self.create_sparks("commits", &entry.batch.to_string(), &bytes).await
     }

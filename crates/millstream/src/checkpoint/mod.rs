@@ -77,11 +77,7 @@ impl Checkpoint {
     ///
     /// # Errors
     /// As [`Checkpoint::open`].
-    pub async fn open_in(
-        store: Arc<dyn Store>,
-        run: RunId,
-        env: &SharedEnv,
-    ) -> Result<Checkpoint> {
+    pub async fn open_in(store: Arc<dyn Store>, run: RunId, env: &SharedEnv) -> Result<Checkpoint> {
         let lock = lock(&*store).await?;
         for dir in SWEPT {
             store.sweep(dir).await?;
@@ -143,10 +139,7 @@ impl Checkpoint {
     /// `Corrupt` for a damaged file.
     pub async fn identity(&self) -> Result<Option<Identity>> {
         let names = self.store.list(paths::OURS).await?;
-        let newest = names
-            .iter()
-            .filter_map(|name| paths::identity_revision(name))
-            .max();
+        let newest = names.iter().filter_map(|name| paths::identity_revision(name)).max();
         match newest {
             Some(revision) => self.record(&paths::identity(revision)).await,
             None => Ok(None),
@@ -191,9 +184,7 @@ impl Checkpoint {
     async fn record<R: Record>(&self, path: &str) -> Result<Option<R>> {
         match self.store.read(path).await? {
             None => Ok(None),
-            Some(bytes) => {
-                R::decode(&bytes).map(Some).map_err(|e| e.context(self.name(path)))
-            }
+            Some(bytes) => R::decode(&bytes).map(Some).map_err(|e| e.context(self.name(path))),
         }
     }
 

@@ -6,9 +6,7 @@
 
 use super::Checkpoint;
 use millstream_core::ids::BatchId;
-use millstream_core::log::{
-    Intent, LedgerEntry, LedgerSegment, OffsetsFile, Record, hadoop_twin,
-};
+use millstream_core::log::{Intent, LedgerEntry, LedgerSegment, OffsetsFile, Record, hadoop_twin};
 use millstream_core::protocol::paths;
 use millstream_core::{Error, Result};
 use std::collections::BTreeSet;
