@@ -41,6 +41,11 @@ impl<'a> Headers<'a> {
         self.count as usize
     }
 
+    /// Bytes they take in the record.
+    pub fn byte_len(&self) -> usize {
+        self.data.len()
+    }
+
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.count == 0

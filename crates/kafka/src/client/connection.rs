@@ -1,0 +1,228 @@
+//! One connection to one broker: one request at a time, each with a deadline. A connection whose
+//! call failed or was dropped half-way is never used again: callers own it and let it fall.
+
+use crate::config::ClientSettings;
+use bytes::{Bytes, BytesMut};
+use kafka_protocol::messages::{
+    ApiVersionsRequest, ApiVersionsResponse, RequestHeader, ResponseHeader,
+};
+use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
+use millstream_core::{Error, Result};
+use std::collections::HashMap;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpSocket, TcpStream};
+
+/// Longest answer that is read: more than the largest message a broker can be set to send in
+/// practice, less than what a stranger's bytes read as a length would ask for.
+const ANSWER_BYTES_MAX: usize = 1 << 30;
+/// `UNSUPPORTED_VERSION`, the one answer to ApiVersions in the oldest format.
+const UNSUPPORTED_VERSION: i16 = 35;
+
+/// An open connection that knows its broker's API versions.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    stream: TcpStream,
+    address: String,
+    client_id: StrBytes,
+    correlation: i32,
+    versions: HashMap<i16, (i16, i16)>,
+    request_timeout: Duration,
+}
+
+impl Connection {
+    /// Connects and asks for the API versions, both within the connection timeout.
+    pub(crate) async fn open(settings: &ClientSettings, host: &str, port: u16) -> Result<Self> {
+        let address = format!("{host}:{port}");
+        let open = async {
+            let stream = connect(settings, host, port).await.map_err(|e| {
+                Error::unavailable("KAFKA_UNREACHABLE", format!("Cannot connect to {address}."))
+                    .caused_by(e)
+            })?;
+            let mut connection = Connection {
+                stream,
+                address: address.clone(),
+                client_id: StrBytes::from_string(settings.client_id.clone()),
+                correlation: 0,
+                versions: HashMap::new(),
+                request_timeout: settings.connect_timeout,
+            };
+            connection.negotiate().await?;
+            connection.request_timeout = settings.request_timeout;
+            Ok(connection)
+        };
+        match tokio::time::timeout(settings.connect_timeout, open).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(Error::unavailable(
+                "KAFKA_UNREACHABLE",
+                format!(
+                    "{address} did not set up a connection within {} ms.",
+                    settings.connect_timeout.as_millis()
+                ),
+            )),
+        }
+    }
+
+    async fn negotiate(&mut self) -> Result<()> {
+        let request = ApiVersionsRequest::default()
+            .with_client_software_name(StrBytes::from_static_str("millstream"))
+            .with_client_software_version(StrBytes::from_static_str(env!("CARGO_PKG_VERSION")));
+        let mut body = self.exchange(&request, 3).await?;
+        let answer = if body.get(..2) == Some(&UNSUPPORTED_VERSION.to_be_bytes()) {
+            let oldest = ApiVersionsRequest::default();
+            let mut body = self.exchange(&oldest, 0).await?;
+            ApiVersionsResponse::decode(&mut body, 0)
+        } else {
+            ApiVersionsResponse::decode(&mut body, 3)
+        };
+        let answer = answer.map_err(|e| self.garbled("ApiVersions", &e))?;
+        if answer.error_code != 0 {
+            return Err(self.garbled("ApiVersions", &format!("error {}", answer.error_code)));
+        }
+        self.versions =
+            answer.api_keys.iter().map(|k| (k.api_key, (k.min_version, k.max_version))).collect();
+        Ok(())
+    }
+
+    /// The newest version of `R` that the broker and `ours` have in common.
+    pub(crate) fn version<R: Request>(&self, ours: RangeInclusive<i16>) -> Result<i16> {
+        let name = short_name::<R>();
+        let unsupported = |theirs: String| {
+            Error::invalid(
+                "KAFKA_VERSION_UNSUPPORTED",
+                format!(
+                    "The broker at {} speaks {name} {theirs}; this client needs one of the \
+                     versions {} to {}.",
+                    self.address,
+                    ours.start(),
+                    ours.end()
+                ),
+            )
+            .cure("Brokers from Apache Kafka 1.0 on are supported.")
+        };
+        let Some((min, max)) = self.versions.get(&R::KEY).copied() else {
+            return Err(unsupported("not at all".to_owned()));
+        };
+        let newest = max.min(*ours.end());
+        if newest < min.max(*ours.start()) {
+            return Err(unsupported(format!("in versions {min} to {max}")));
+        }
+        Ok(newest)
+    }
+
+    /// Sends `request` and waits for its answer within the request timeout.
+    pub(crate) async fn call<R: Request>(
+        &mut self,
+        request: &R,
+        version: i16,
+    ) -> Result<R::Response> {
+        let mut body = self.exchange(request, version).await?;
+        R::Response::decode(&mut body, version).map_err(|e| self.garbled(short_name::<R>(), &e))
+    }
+
+    /// The answer's body, behind its header.
+    async fn exchange<R: Request>(&mut self, request: &R, version: i16) -> Result<Bytes> {
+        let frame = self.encode(request, version)?;
+        let timeout = self.request_timeout;
+        let exchanged = tokio::time::timeout(timeout, self.send_and_receive(&frame)).await;
+        let mut body = match exchanged {
+            Ok(Ok(body)) => body,
+            Ok(Err(error)) => {
+                let what = format!("The connection to {} broke.", self.address);
+                return Err(Error::unavailable("KAFKA_CONNECTION_LOST", what).caused_by(error));
+            }
+            Err(_) => {
+                return Err(Error::unavailable(
+                    "KAFKA_REQUEST_TIMEOUT",
+                    format!(
+                        "The broker at {} did not answer {} within {} ms.",
+                        self.address,
+                        short_name::<R>(),
+                        timeout.as_millis()
+                    ),
+                ));
+            }
+        };
+        let header_version = <R::Response as HeaderVersion>::header_version(version);
+        let header = ResponseHeader::decode(&mut body, header_version)
+            .map_err(|e| self.garbled(short_name::<R>(), &e))?;
+        if header.correlation_id != self.correlation {
+            return Err(self.garbled(short_name::<R>(), &"its correlation id is another's"));
+        }
+        Ok(body)
+    }
+
+    fn encode<R: Request>(&mut self, request: &R, version: i16) -> Result<BytesMut> {
+        self.correlation = self.correlation.wrapping_add(1);
+        let header = RequestHeader::default()
+            .with_request_api_key(R::KEY)
+            .with_request_api_version(version)
+            .with_correlation_id(self.correlation)
+            .with_client_id(Some(self.client_id.clone()));
+        let mut frame = BytesMut::zeroed(4);
+        header
+            .encode(&mut frame, R::header_version(version))
+            .and_then(|()| request.encode(&mut frame, version))
+            .map_err(|e| Error::internal(format!("cannot encode {}: {e}", short_name::<R>())))?;
+        let len = u32::try_from(frame.len() - 4)
+            .map_err(|_| Error::internal(format!("{} is too long", short_name::<R>())))?;
+        if let Some(slot) = frame.get_mut(..4) {
+            slot.copy_from_slice(&len.to_be_bytes());
+        }
+        Ok(frame)
+    }
+
+    async fn send_and_receive(&mut self, frame: &[u8]) -> std::io::Result<Bytes> {
+        self.stream.write_all(frame).await?;
+        let len = self.stream.read_u32().await? as usize;
+        if len > ANSWER_BYTES_MAX {
+            return Err(std::io::Error::other(format!(
+                "an answer of {len} bytes is announced; is this a Kafka port?"
+            )));
+        }
+        let mut body = BytesMut::with_capacity(len);
+        let mut rest = (&mut self.stream).take(len as u64);
+        while body.len() < len {
+            if rest.read_buf(&mut body).await? == 0 {
+                return Err(std::io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+        Ok(body.freeze())
+    }
+
+    fn garbled(&self, what: &str, why: &dyn std::fmt::Display) -> Error {
+        Error::unavailable(
+            "KAFKA_ANSWER_MALFORMED",
+            format!("The answer of {} to {what} cannot be read: {why}.", self.address),
+        )
+    }
+}
+
+async fn connect(settings: &ClientSettings, host: &str, port: u16) -> std::io::Result<TcpStream> {
+    let mut last = std::io::Error::other("the name has no address");
+    for address in tokio::net::lookup_host((host, port)).await? {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        if let Some(bytes) = settings.receive_buffer {
+            socket.set_recv_buffer_size(bytes)?;
+        }
+        if let Some(bytes) = settings.send_buffer {
+            socket.set_send_buffer_size(bytes)?;
+        }
+        match socket.connect(address).await {
+            Ok(stream) => {
+                stream.set_nodelay(true)?;
+                return Ok(stream);
+            }
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+/// `FetchRequest` without path and suffix.
+fn short_name<R>() -> &'static str {
+    let name = std::any::type_name::<R>();
+    let name = name.rsplit("::").next().unwrap_or(name);
+    name.strip_suffix("Request").unwrap_or(name)
+}

@@ -1,0 +1,229 @@
+//! Offsets of partitions from their leaders: first, last, by timestamp, and the end of a leader
+//! epoch.
+
+use super::{Cluster, Metadata, broker_error, is_retriable};
+use futures::future::join_all;
+use kafka_protocol::ResponseError;
+use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
+use kafka_protocol::messages::offset_for_leader_epoch_request::{
+    OffsetForLeaderPartition, OffsetForLeaderTopic,
+};
+use kafka_protocol::messages::{
+    BrokerId, ListOffsetsRequest, OffsetForLeaderEpochRequest, TopicName,
+};
+use kafka_protocol::protocol::StrBytes;
+use millstream_core::offsets::TopicPartition;
+use millstream_core::{Error, Result};
+use std::collections::BTreeMap;
+
+/// Stands for the end in ListOffsets: high watermark or last stable offset, by isolation.
+pub(crate) const AT_END: i64 = -1;
+/// Stands for the first offset that is still there.
+pub(crate) const AT_START: i64 = -2;
+
+const LIST_OFFSETS_VERSIONS: std::ops::RangeInclusive<i16> = 2..=7;
+const LEADER_EPOCH_VERSIONS: std::ops::RangeInclusive<i16> = 2..=4;
+
+/// What came of asking one leader.
+type Answers = (BTreeMap<TopicPartition, i64>, Option<Error>);
+
+impl Cluster {
+    /// The offset of every partition in `wanted` for its timestamp ([`AT_END`], [`AT_START`] or
+    /// milliseconds); -1 where no record is as young. Partitions that vanished are left out.
+    pub(crate) async fn list_offsets(
+        &self,
+        metadata: &Metadata,
+        wanted: &BTreeMap<TopicPartition, i64>,
+    ) -> Result<BTreeMap<TopicPartition, i64>> {
+        self.from_leaders(metadata, wanted, Question::Timestamp).await
+    }
+
+    /// Where the log of each partition ends for the leader epoch given: where a later epoch
+    /// begins, or the end of the log; -1 where the leader does not know.
+    pub(crate) async fn leader_epoch_ends(
+        &self,
+        metadata: &Metadata,
+        epochs: &BTreeMap<TopicPartition, i64>,
+    ) -> Result<BTreeMap<TopicPartition, i64>> {
+        self.from_leaders(metadata, epochs, Question::LeaderEpoch).await
+    }
+
+    async fn from_leaders(
+        &self,
+        metadata: &Metadata,
+        wanted: &BTreeMap<TopicPartition, i64>,
+        question: Question,
+    ) -> Result<BTreeMap<TopicPartition, i64>> {
+        let mut found = BTreeMap::new();
+        let mut left = wanted.clone();
+        let mut metadata = std::borrow::Cow::Borrowed(metadata);
+        let mut retry = self.retry();
+        while !left.is_empty() {
+            let mut failure = None;
+            let mut by_leader: BTreeMap<i32, BTreeMap<TopicPartition, i64>> = BTreeMap::new();
+            for (tp, value) in &left {
+                match metadata.partition(tp).map(|p| p.leader) {
+                    Some(Some(leader)) => {
+                        by_leader.entry(leader).or_default().insert(tp.clone(), *value);
+                    }
+                    Some(None) => failure = Some(leaderless(tp)),
+                    None => {}
+                }
+            }
+            left.retain(|tp, _| metadata.partition(tp).is_some());
+            let asked = by_leader
+                .iter()
+                .map(|(leader, group)| self.ask_leader(*leader, group, &metadata, question));
+            for (answers, error) in join_all(asked).await {
+                left.retain(|tp, _| !answers.contains_key(tp));
+                found.extend(answers);
+                failure = failure.or(error);
+            }
+            if let Some(error) = failure {
+                retry.pause(error).await?;
+                let mut topics: Vec<String> = left.keys().map(|tp| tp.topic.clone()).collect();
+                topics.dedup();
+                metadata = std::borrow::Cow::Owned(self.metadata(Some(&topics)).await?);
+            }
+        }
+        Ok(found)
+    }
+
+    async fn ask_leader(
+        &self,
+        leader: i32,
+        group: &BTreeMap<TopicPartition, i64>,
+        metadata: &Metadata,
+        question: Question,
+    ) -> Answers {
+        let asked = match question {
+            Question::Timestamp => self.ask_timestamps(leader, group, metadata).await,
+            Question::LeaderEpoch => self.ask_epochs(leader, group, metadata).await,
+        };
+        let answered = match asked {
+            Ok(answered) => answered,
+            Err(error) => {
+                self.distrust(leader);
+                return (BTreeMap::new(), Some(error));
+            }
+        };
+        let (mut offsets, mut failure) = (BTreeMap::new(), None);
+        for (tp, code, offset) in answered {
+            match ResponseError::try_from_code(code) {
+                None => {
+                    offsets.insert(tp, offset);
+                }
+                Some(error) => {
+                    let error = broker_error(&format!("Offsets of {tp}"), error);
+                    failure = failure.or(Some(error));
+                }
+            }
+        }
+        if failure.is_none() && group.keys().any(|tp| !offsets.contains_key(tp)) {
+            failure = Some(Error::unavailable(
+                "KAFKA_ANSWER_MALFORMED",
+                format!("Broker {leader} answers for fewer partitions than were asked for."),
+            ));
+        }
+        (offsets, failure)
+    }
+
+    async fn ask_timestamps(
+        &self,
+        leader: i32,
+        group: &BTreeMap<TopicPartition, i64>,
+        metadata: &Metadata,
+    ) -> Result<Vec<(TopicPartition, i16, i64)>> {
+        let mut topics: BTreeMap<&str, Vec<ListOffsetsPartition>> = BTreeMap::new();
+        for (tp, timestamp) in group {
+            topics.entry(&tp.topic).or_default().push(
+                ListOffsetsPartition::default()
+                    .with_partition_index(tp.partition)
+                    .with_current_leader_epoch(current_epoch(metadata, tp))
+                    .with_timestamp(*timestamp),
+            );
+        }
+        let topics = topics.into_iter().map(|(name, partitions)| {
+            ListOffsetsTopic::default().with_name(topic_name(name)).with_partitions(partitions)
+        });
+        let request = ListOffsetsRequest::default()
+            .with_replica_id(BrokerId(-1))
+            .with_isolation_level(self.settings.isolation as i8)
+            .with_topics(topics.collect());
+        let mut connection = self.connection(leader).await?;
+        let version = connection.version::<ListOffsetsRequest>(LIST_OFFSETS_VERSIONS)?;
+        let request = if version < 4 { without_epochs(request) } else { request };
+        let answer = connection.call(&request, version).await?;
+        self.give_back(leader, connection);
+        let rows = answer.topics.iter().flat_map(|t| {
+            t.partitions.iter().map(|p| {
+                let tp = TopicPartition::new(t.name.to_string(), p.partition_index);
+                (tp, p.error_code, p.offset)
+            })
+        });
+        Ok(rows.collect())
+    }
+
+    async fn ask_epochs(
+        &self,
+        leader: i32,
+        group: &BTreeMap<TopicPartition, i64>,
+        metadata: &Metadata,
+    ) -> Result<Vec<(TopicPartition, i16, i64)>> {
+        let mut topics: BTreeMap<&str, Vec<OffsetForLeaderPartition>> = BTreeMap::new();
+        for (tp, epoch) in group {
+            topics.entry(&tp.topic).or_default().push(
+                OffsetForLeaderPartition::default()
+                    .with_partition(tp.partition)
+                    .with_current_leader_epoch(current_epoch(metadata, tp))
+                    .with_leader_epoch(i32::try_from(*epoch).unwrap_or(-1)),
+            );
+        }
+        let topics = topics.into_iter().map(|(name, partitions)| {
+            OffsetForLeaderTopic::default().with_topic(topic_name(name)).with_partitions(partitions)
+        });
+        let mut connection = self.connection(leader).await?;
+        let version = connection.version::<OffsetForLeaderEpochRequest>(LEADER_EPOCH_VERSIONS)?;
+        // Replica -1 is a consumer, -2 a debugger; version 2 has no such field.
+        let replica = if version >= 3 { -1 } else { -2 };
+        let request = OffsetForLeaderEpochRequest::default()
+            .with_replica_id(BrokerId(replica))
+            .with_topics(topics.collect());
+        let answer = connection.call(&request, version).await?;
+        self.give_back(leader, connection);
+        let rows = answer.topics.iter().flat_map(|t| {
+            t.partitions.iter().map(|p| {
+                let tp = TopicPartition::new(t.topic.to_string(), p.partition);
+                (tp, p.error_code, p.end_offset)
+            })
+        });
+        Ok(rows.collect())
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Question {
+    Timestamp,
+    LeaderEpoch,
+}
+
+fn current_epoch(metadata: &Metadata, tp: &TopicPartition) -> i32 {
+    metadata.partition(tp).and_then(|p| p.epoch).unwrap_or(-1)
+}
+
+fn topic_name(name: &str) -> TopicName {
+    TopicName(StrBytes::from_string(name.to_owned()))
+}
+
+/// Version 3 and below have no field for the epoch and refuse to encode one.
+fn without_epochs(mut request: ListOffsetsRequest) -> ListOffsetsRequest {
+    for partition in request.topics.iter_mut().flat_map(|t| t.partitions.iter_mut()) {
+        partition.current_leader_epoch = -1;
+    }
+    request
+}
+
+fn leaderless(tp: &TopicPartition) -> Error {
+    debug_assert!(is_retriable(ResponseError::LeaderNotAvailable));
+    Error::unavailable("KAFKA_LEADER_UNAVAILABLE", format!("Partition {tp} has no leader."))
+}

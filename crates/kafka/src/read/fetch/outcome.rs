@@ -1,0 +1,177 @@
+//! What one partition's part of an answer means: data, nothing yet, the end, another leader, or
+//! lost records.
+
+use super::Fetcher;
+use crate::client::{AT_END, AT_START, broker_error, is_retriable};
+use crate::config::Isolation;
+use crate::loss;
+use crate::metrics::add;
+use crate::plan::RECREATED_CURE;
+use crate::read::answer::walk;
+use crate::read::decode::{Chunk, corrupt};
+use crate::read::state::PartitionState;
+use kafka_protocol::ResponseError;
+use kafka_protocol::messages::fetch_response::PartitionData;
+use millstream_core::Result;
+use std::collections::BTreeMap;
+use uuid::Uuid;
+
+/// What is next for a partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// The range is read.
+    Done,
+    /// Something came; go on behind the others.
+    Fed,
+    /// Nothing came; go on in front of the others.
+    Hungry,
+    /// Ask the cluster who leads it.
+    Moved,
+}
+
+impl Fetcher {
+    /// Judges a partition's part of an answer; data goes to `chunks`. `is_conclusive` says that
+    /// the partition stood first and the broker did not throttle, so that an empty answer means
+    /// that there is nothing.
+    pub(super) async fn judge(
+        &self,
+        state: &mut PartitionState,
+        partition: &PartitionData,
+        is_conclusive: bool,
+        chunks: &mut Vec<Chunk>,
+    ) -> Result<Verdict> {
+        match ResponseError::try_from_code(partition.error_code) {
+            None => {}
+            Some(ResponseError::OffsetOutOfRange) => return self.out_of_range(state).await,
+            Some(_) => return self.doubt(state, partition.error_code),
+        }
+        let records = partition.records.clone().unwrap_or_default();
+        let is_empty = records.is_empty();
+        let check = self.source.config.client.check_crcs;
+        let walk = match walk(&records, state.next, state.end, check) {
+            Ok(walk) => walk,
+            // Bytes may break on the way: they are fetched again before they are believed.
+            Err(error) if state.doubts.corrupt < self.source.config.offset_attempts => {
+                tracing::warn!(partition = %state.tp(), %error, "fetching again");
+                state.doubts.corrupt += 1;
+                return Ok(Verdict::Moved);
+            }
+            Err(error) => return Err(corrupt(&state.origin, error)),
+        };
+        if walk.bytes > 0 {
+            let offsets = walk.next - state.next;
+            self.source.observe(&state.tp(), walk.bytes, offsets);
+            let aborted = partition.aborted_transactions.iter().flatten();
+            chunks.push(Chunk {
+                origin: state.origin.clone(),
+                from: state.next,
+                end: state.end,
+                records,
+                aborted: aborted.map(|t| (t.producer_id.0, t.first_offset)).collect(),
+                permit: None,
+            });
+            state.advance(walk.next);
+        }
+        if walk.is_done {
+            return Ok(Verdict::Done);
+        }
+        if walk.bytes > 0 {
+            return Ok(Verdict::Fed);
+        }
+        if let Some(size) = walk.cut {
+            state.bytes_needed = size;
+            return Ok(Verdict::Hungry);
+        }
+        let readable = match self.source.config.client.isolation {
+            Isolation::Committed => partition.last_stable_offset,
+            Isolation::Uncommitted => partition.high_watermark,
+        };
+        if is_conclusive && is_empty && readable >= state.end {
+            // Compaction took everything up to the end.
+            state.advance(state.end);
+            return Ok(Verdict::Done);
+        }
+        Ok(Verdict::Hungry)
+    }
+
+    /// An error that another broker, or the same one later, may not give.
+    pub(super) fn doubt(&self, state: &mut PartitionState, code: i16) -> Result<Verdict> {
+        let error = ResponseError::try_from_code(code).unwrap_or(ResponseError::UnknownServerError);
+        let is_known_to_pass = is_retriable(error);
+        if !is_known_to_pass && error != ResponseError::UnknownServerError {
+            return Err(broker_error(&format!("Fetch of {}", state.tp()), error));
+        }
+        tracing::debug!(partition = %state.tp(), ?error, "asking for the leader again");
+        state.doubts.moved = state.doubts.moved.saturating_add(1);
+        Ok(Verdict::Moved)
+    }
+
+    /// The offset asked for is not in the log: its front is gone, or its tail.
+    async fn out_of_range(&self, state: &mut PartitionState) -> Result<Verdict> {
+        add(&self.source.counters.offset_out_of_range, 1);
+        let (cluster, config) = (&self.source.cluster, &self.source.config);
+        let tp = state.tp();
+        let metadata = cluster.metadata(Some(std::slice::from_ref(&tp.topic))).await?;
+        let is_same = state.id.is_none() || metadata.topic_id(&tp.topic) == state.id;
+        if !is_same || metadata.partition(&tp).is_none() {
+            // Routing tells a recreated topic from a deleted one.
+            state.doubts.moved = state.doubts.moved.saturating_add(1);
+            return Ok(Verdict::Moved);
+        }
+        let ask = |offset| BTreeMap::from([(tp.clone(), offset)]);
+        let first = cluster.list_offsets(&metadata, &ask(AT_START)).await?.get(&tp).copied();
+        let last = cluster.list_offsets(&metadata, &ask(AT_END)).await?.get(&tp).copied();
+        let (Some(first), Some(last)) = (first, last) else { return Ok(Verdict::Moved) };
+        let range = (state.next, state.last_end());
+        if state.next < first {
+            let why = format!("The first offset that is still there is {first}.");
+            if config.fail_on_data_loss {
+                return Err(loss::could_not_read(&tp, range, &self.source.group, &why));
+            }
+            add(&self.source.counters.data_loss, 1);
+            let to = first.min(state.end);
+            tracing::warn!(partition = %tp, from = state.next, to, "records are gone; skipped");
+            state.advance(to);
+            return Ok(if to >= state.end { Verdict::Done } else { Verdict::Fed });
+        }
+        state.doubts.out_of_range = state.doubts.out_of_range.saturating_add(1);
+        if state.next < last || state.doubts.out_of_range < config.offset_attempts {
+            return Ok(Verdict::Moved);
+        }
+        let why = format!("The log ends at {last}.");
+        if config.fail_on_data_loss {
+            return Err(loss::could_not_read(&tp, range, &self.source.group, &why));
+        }
+        add(&self.source.counters.data_loss, 1);
+        tracing::warn!(partition = %tp, from = state.next, last, "the log was truncated; skipped");
+        state.skip_all();
+        Ok(Verdict::Done)
+    }
+
+    /// The metadata does not know the partition; `true` to ask again.
+    pub(super) fn vanished(&self, state: &mut PartitionState) -> Result<bool> {
+        let config = &self.source.config;
+        state.doubts.missing = state.doubts.missing.saturating_add(1);
+        if state.doubts.missing < config.offset_attempts.max(2) {
+            return Ok(true);
+        }
+        if config.fail_on_data_loss {
+            return Err(loss::partitions_deleted(&[state.tp()], config.group_id.is_some()));
+        }
+        add(&self.source.counters.data_loss, 1);
+        tracing::warn!(partition = %state.tp(), from = state.next, "the partition was deleted");
+        Ok(false)
+    }
+
+    /// The topic has another id than the one the batch was planned with.
+    pub(super) fn recreated(&self, state: &mut PartitionState, now: Uuid) -> Result<()> {
+        let known = state.id.map(|id| id.to_string()).unwrap_or_default();
+        if self.source.config.fail_on_data_loss {
+            let error = loss::topic_recreated(&state.origin.topic, &known, &now.to_string());
+            return Err(error.cure(RECREATED_CURE));
+        }
+        add(&self.source.counters.data_loss, 1);
+        tracing::warn!(partition = %state.tp(), from = state.next, "the topic was recreated");
+        Ok(())
+    }
+}
