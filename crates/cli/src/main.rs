@@ -1,2 +1,50 @@
-//! The `millstream` binary.
-fn main() {}
+//! The `millstream` binary: arguments, signals, logs and exit statuses around the engine.
+//!
+//! Logs and errors go to stderr, answers to stdout. The exit status says what kind of error ended
+//! the command ([`millstream_core::ErrorKind::exit_status`]).
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+mod args;
+mod commands;
+mod demo;
+mod environment;
+mod logging;
+mod signals;
+
+use args::{Cli, Command};
+use clap::Parser;
+use millstream_core::{Error, Result};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match start(&cli) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::from(error.kind().exit_status())
+        }
+    }
+}
+
+fn start(cli: &Cli) -> Result<ExitCode> {
+    logging::install(&cli.log)?;
+    environment::arm_fault()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| Error::internal("The runtime could not be started.").caused_by(e))?;
+    let code = runtime.block_on(run(cli));
+    // Tasks that still wait for a broker must not hold the process back.
+    runtime.shutdown_background();
+    code
+}
+
+async fn run(cli: &Cli) -> Result<ExitCode> {
+    let stop = signals::listen()?;
+    match &cli.command {
+        Command::Demo(args) => demo::run(args, stop).await,
+        Command::Broker(args) => commands::broker::run(args, stop).await,
+        _ => Err(Error::internal("not yet")),
+    }
+}

@@ -50,15 +50,18 @@ pub const DEV_ONLY: &[&str] = &["millstream-testkit", "xtask"];
 /// Outside crates that only some of ours may know, and which.
 pub const KEPT_OUT: &[(&str, &[&str])] = &[
     ("datafusion", &["millstream", "millstream-functions", "millstream-sql", "millstream-cli"]),
-    ("arrow", &[
-        "millstream",
-        "millstream-types",
-        "millstream-json",
-        "millstream-kafka",
-        "millstream-delta",
-        "millstream-functions",
-        "millstream-cli",
-    ]),
+    (
+        "arrow",
+        &[
+            "millstream",
+            "millstream-types",
+            "millstream-json",
+            "millstream-kafka",
+            "millstream-delta",
+            "millstream-functions",
+            "millstream-cli",
+        ],
+    ),
     ("kafka-protocol", &["millstream-kafka", "millstream-broker", "millstream-cli"]),
     ("clap", &["millstream-cli"]),
 ];

@@ -73,10 +73,8 @@ pub fn count_functions(files: &[File]) -> usize {
 /// Files whose product lines are too many.
 pub fn long_files(files: &[File], exceptions: &Exceptions) -> Vec<String> {
     let too_long = |file: &File| {
-        let lines = without_test_modules(&file.text)
-            .lines()
-            .filter(|l| !l.trim().is_empty())
-            .count();
+        let lines =
+            without_test_modules(&file.text).lines().filter(|l| !l.trim().is_empty()).count();
         (lines > FILE_LINES_MAX && !exceptions.allows(&file.path))
             .then(|| format!("{} has {lines} product lines", file.path))
     };

@@ -1,0 +1,24 @@
+//! The one place that reads environment variables.
+
+use millstream_core::fault::{self, Fault};
+use millstream_core::{Error, Result};
+
+/// Variable that arms a fault point, for tests of recovery.
+pub const FAULT: &str = "MILLSTREAM_FAULT";
+
+/// Arms the fault point that the environment names, if any.
+///
+/// # Errors
+/// `FAULT_INVALID` where the value is no fault point.
+#[allow(clippy::disallowed_methods, reason = "the binary is where the environment is read")]
+pub fn arm_fault() -> Result<()> {
+    let Some(text) = std::env::var_os(FAULT) else { return Ok(()) };
+    let text = text.to_string_lossy();
+    let Some(armed) = Fault::parse(&text) else {
+        return Err(Error::invalid("FAULT_INVALID", format!("{FAULT}={text} is no fault point."))
+            .cure("Write STEP:before|inside|after[:BATCH], for example P11:before:3."));
+    };
+    tracing::warn!(point = %text, "a fault point is armed: this process will abort there");
+    fault::arm(armed);
+    Ok(())
+}
