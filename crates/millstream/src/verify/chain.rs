@@ -1,0 +1,201 @@
+//! First level: the chain of commits, against itself and against the checkpoint's ledger.
+
+use super::facts::{BatchMark, CheckpointFacts, TableFacts};
+use super::report::{Finding, Level, LevelReport};
+use millstream_core::log::LedgerEntry;
+use millstream_core::offsets::Offsets;
+
+/// Audits the chain.
+pub fn audit(table: &TableFacts, checkpoint: &CheckpointFacts) -> LevelReport {
+    let mut findings = Vec::new();
+    let marks: Vec<(u64, &BatchMark)> =
+        table.commits.iter().filter_map(|c| c.mark.as_ref().map(|m| (c.version, m))).collect();
+    order(&marks, &mut findings);
+    ends(table, &marks, checkpoint, &mut findings);
+    against_ledger(table, &marks, checkpoint, &mut findings);
+    ranges(checkpoint, &mut findings);
+    LevelReport::new(Level::Chain, covered(table, &marks, checkpoint), findings)
+}
+
+/// Numbers rise by one and each commit names the digest of the one before.
+fn order(marks: &[(u64, &BatchMark)], findings: &mut Vec<Finding>) {
+    for pair in marks.windows(2) {
+        let [(before_version, before), (version, mark)] = pair else { continue };
+        if mark.batch <= before.batch {
+            findings.push(Finding::violation(
+                mark.batch,
+                format!(
+                    "version {version} holds batch {}, after version {before_version} had batch {}",
+                    mark.batch, before.batch
+                ),
+            ));
+        } else if mark.batch > before.batch + 1 {
+            findings.push(Finding::violation(
+                before.batch + 1,
+                format!(
+                    "missing: versions {before_version} and {version} hold batches {} and {}",
+                    before.batch, mark.batch
+                ),
+            ));
+        } else if let (Some(previous), Some(digest)) = (&mark.previous, &before.digest)
+            && previous != digest
+        {
+            findings.push(Finding::violation(
+                mark.batch,
+                format!(
+                    "version {version} follows another intent than the one that version \
+                     {before_version} holds as batch {}",
+                    before.batch
+                ),
+            ));
+        }
+    }
+}
+
+/// The first and the last batch are where they should be.
+fn ends(
+    table: &TableFacts,
+    marks: &[(u64, &BatchMark)],
+    checkpoint: &CheckpointFacts,
+    findings: &mut Vec<Finding>,
+) {
+    if table.is_whole()
+        && let Some((version, first)) = marks.first()
+        && first.batch != 0
+    {
+        findings.push(Finding::violation(
+            0,
+            format!("missing: the table's first batch is {} at version {version}", first.batch),
+        ));
+    }
+    let newest = marks.last().map(|(_, m)| m.batch).max(table.txn);
+    match (newest, checkpoint.completed) {
+        (Some(newest), Some(completed)) if newest < completed => findings.push(Finding::violation(
+            newest + 1,
+            format!("the checkpoint completed batch {completed}; the table ends with {newest}"),
+        )),
+        (None, Some(completed)) => findings.push(Finding::violation(
+            0,
+            format!("the checkpoint completed batch {completed}; the table has none of them"),
+        )),
+        (Some(newest), completed) if completed.map_or(0, |c| c + 1) < newest => {
+            findings.push(Finding::violation(
+                newest,
+                "the table is more than one batch ahead of the checkpoint",
+            ));
+        }
+        (Some(newest), completed) if completed != Some(newest) => findings.push(Finding::note(
+            newest,
+            "committed, not completed: the next run completes it without executing it again",
+        )),
+        _ => (),
+    }
+}
+
+/// Where both speak of a batch they say the same.
+fn against_ledger(
+    table: &TableFacts,
+    marks: &[(u64, &BatchMark)],
+    checkpoint: &CheckpointFacts,
+    findings: &mut Vec<Finding>,
+) {
+    for (version, mark) in marks {
+        let Some(entry) = checkpoint.ledger.get(&mark.batch) else { continue };
+        let digest = entry.digest.to_string();
+        if mark.digest.as_ref().is_some_and(|d| *d != digest) {
+            findings.push(Finding::violation(
+                mark.batch,
+                format!("version {version} holds another intent than the ledger"),
+            ));
+        }
+        let attempt = entry.attempt.map(|a| a.to_string());
+        if mark.attempt.is_some() && attempt.is_some() && mark.attempt != attempt {
+            findings.push(Finding::violation(
+                mark.batch,
+                format!("version {version} holds another attempt than the ledger"),
+            ));
+        }
+    }
+    // Below the first batch that the log still shows, only the ledger speaks.
+    let from = if table.is_whole() { Some(0) } else { marks.first().map(|(_, m)| m.batch) };
+    let Some(from) = from else { return };
+    for batch in checkpoint.ledger.range(from..).map(|(batch, _)| *batch) {
+        if !marks.iter().any(|(_, m)| m.batch == batch) {
+            findings
+                .push(Finding::violation(batch, "in the ledger, but in no commit of the table"));
+        }
+    }
+}
+
+/// Each batch starts where the one before ended.
+fn ranges(checkpoint: &CheckpointFacts, findings: &mut Vec<Finding>) {
+    let entries: Vec<&LedgerEntry> = checkpoint.ledger.values().collect();
+    for pair in entries.windows(2) {
+        let [before, entry] = pair else { continue };
+        if entry.batch.0 != before.batch.0 + 1 {
+            findings.push(Finding::unknown(
+                before.batch.0 + 1,
+                format!("the ledger has no entries between {} and {}", before.batch, entry.batch),
+            ));
+            continue;
+        }
+        if entry.previous.is_some_and(|p| p != before.digest) {
+            findings.push(Finding::violation(
+                entry.batch.0,
+                "the ledger's entry follows another intent than the entry before it",
+            ));
+        }
+        for (earlier, later) in before.sources.iter().zip(&entry.sources) {
+            let (Some(earlier), Some(later)) = (earlier, later) else { continue };
+            let (end, start) = (offsets(&earlier.end.0), offsets(&later.start.0));
+            let (Some(end), Some(start)) = (end, start) else { continue };
+            compare_ranges(entry.batch.0, &end, &start, findings);
+        }
+    }
+}
+
+fn compare_ranges(batch: u64, end: &Offsets, start: &Offsets, findings: &mut Vec<Finding>) {
+    for (partition, from) in &start.0 {
+        let Some(to) = end.get(partition) else { continue };
+        if *from > to {
+            findings.push(Finding::violation(
+                batch,
+                format!("{partition}: offsets {to} to {} were skipped", from - 1),
+            ));
+        } else if *from < to {
+            findings.push(Finding::violation(
+                batch,
+                format!("{partition}: offsets {from} to {} were read again", to - 1),
+            ));
+        }
+    }
+}
+
+/// A position as Kafka's offsets; `None` for other sources.
+pub(super) fn offsets(position: &serde_json::Value) -> Option<Offsets> {
+    Offsets::parse(&position.to_string()).ok()
+}
+
+fn covered(
+    table: &TableFacts,
+    marks: &[(u64, &BatchMark)],
+    checkpoint: &CheckpointFacts,
+) -> String {
+    let in_table = match (marks.first(), marks.last()) {
+        (Some((from, first)), Some((to, last))) => format!(
+            "batches {} to {} in versions {from} to {to} of the table",
+            first.batch, last.batch
+        ),
+        _ => "no batch of the query in the table's log".to_owned(),
+    };
+    let back = if table.is_whole() {
+        "whole log"
+    } else {
+        "older entries of the log are gone; before them only the newest txn speaks"
+    };
+    let ledger = match (checkpoint.ledger.keys().next(), checkpoint.ledger.keys().next_back()) {
+        (Some(first), Some(last)) => format!("ledger of batches {first} to {last}"),
+        _ => "no ledger".to_owned(),
+    };
+    format!("{in_table} ({back}); {ledger}")
+}

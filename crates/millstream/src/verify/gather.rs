@@ -1,0 +1,188 @@
+//! Reads the facts from tables and checkpoint. Blocking, and read-only: a running query is not
+//! disturbed, and what it does meanwhile shows as a batch in flight.
+
+use super::facts::{BatchMark, CheckpointFacts, CommitFacts, FileFacts, TableFacts};
+use super::report::{Finding, Level, LevelReport, Report};
+use super::{chain, files, place, rows::RowAudit};
+use millstream_core::ids::QueryId;
+use millstream_core::log::{LedgerEntry, LedgerSegment, Metadata, Record};
+use millstream_core::{Error, Result};
+use millstream_delta::{AddFile, CommitEntry, DeltaTable};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// What is audited: the checkpoint of one flow and the tables it writes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VerifyTarget {
+    /// The checkpoint's directory.
+    pub checkpoint: PathBuf,
+    /// The flow's table.
+    pub table: PathBuf,
+    /// The flow's dead letters, where it keeps them.
+    pub dead_letters: Option<PathBuf>,
+}
+
+/// A table that was opened, with its facts.
+struct Opened {
+    dir: PathBuf,
+    table: DeltaTable,
+    facts: TableFacts,
+}
+
+/// Audits one flow on every level that table and checkpoint allow. Blocking.
+///
+/// # Errors
+/// What keeps the checkpoint or a table's log from being read; a damaged file is named.
+pub fn verify(target: &VerifyTarget) -> Result<Report> {
+    let query = read_query(&target.checkpoint)?;
+    let checkpoint = read_checkpoint(&target.checkpoint)?;
+    // In the order of the commits: dead letters come first.
+    let dirs = target.dead_letters.iter().chain([&target.table]);
+    let tables = dirs.map(|dir| open(dir, query)).collect::<Result<Vec<_>>>()?;
+    let mut levels = Vec::new();
+    for (sink, opened) in tables.iter().enumerate() {
+        levels.push(named(chain::audit(&opened.facts, &checkpoint), opened, &tables));
+        levels.push(named(files::audit(&opened.facts, &checkpoint, sink), opened, &tables));
+    }
+    levels.push(audit_rows(&tables, &checkpoint)?);
+    Ok(Report::new(
+        target.table.display().to_string(),
+        target.checkpoint.display().to_string(),
+        Some(query.to_string()),
+        levels,
+    ))
+}
+
+/// Says which table a level speaks of, where there are several.
+fn named(mut level: LevelReport, opened: &Opened, tables: &[Opened]) -> LevelReport {
+    if tables.len() > 1 {
+        let name = opened.dir.file_name().unwrap_or_default().to_string_lossy();
+        level.covered = format!("{name}: {}", level.covered);
+    }
+    level
+}
+
+fn audit_rows(tables: &[Opened], checkpoint: &CheckpointFacts) -> Result<LevelReport> {
+    let Some(reason) = place::missing(tables.iter().map(|t| t.table.schema())) else {
+        let mut audit = RowAudit::new(checkpoint);
+        for opened in tables {
+            for file in opened.table.active_files()? {
+                let batch = adder(&opened.facts, &file.path);
+                place::read(&opened.dir, opened.table.partition_columns(), &file, |at, offset| {
+                    audit.row(batch, &file.path, at, offset);
+                })?;
+            }
+        }
+        let others = tables.iter().any(|t| files::changed_by_others(&t.facts));
+        return Ok(audit.finish(others));
+    };
+    let note = Finding::note(None, reason);
+    Ok(LevelReport::new(Level::Rows, "not possible for this table", vec![note]))
+}
+
+fn adder(facts: &TableFacts, path: &str) -> Option<u64> {
+    let commit = facts.commits.iter().find(|c| c.added.iter().any(|f| f.path == path))?;
+    commit.mark.as_ref().map(|m| m.batch)
+}
+
+fn open(dir: &Path, query: QueryId) -> Result<Opened> {
+    let table = DeltaTable::open(dir)?.ok_or_else(|| {
+        Error::invalid("VERIFY_NO_TABLE", format!("`{}` is no Delta table.", dir.display()))
+            .cure("Name the table's directory; has the pipeline completed a batch yet?")
+    })?;
+    let mut commits = Vec::new();
+    for version in (0..=table.version()).rev() {
+        let Some(entry) = table.read_commit(version)? else { break };
+        commits.push(commit_facts(entry, query));
+    }
+    commits.reverse();
+    let app = query.to_string();
+    let mut live = BTreeMap::new();
+    for file in table.active_files()? {
+        let on_disk = std::fs::metadata(file.local_path(dir)?).ok().map(|m| m.len());
+        live.insert(file.path, on_disk);
+    }
+    let txn = table.txn(&app).and_then(|v| u64::try_from(v).ok());
+    let facts = TableFacts { version: table.version(), commits, txn, live };
+    Ok(Opened { dir: dir.to_path_buf(), table, facts })
+}
+
+fn commit_facts(entry: CommitEntry, query: QueryId) -> CommitFacts {
+    let info = entry.commit_info.unwrap_or_default();
+    let app = query.to_string();
+    let ours = &info["millstream"];
+    let text = |key: &str| ours[key].as_str().map(str::to_owned);
+    let txn = entry.txns.iter().find(|t| t.app_id == app);
+    let mark = txn.and_then(|t| u64::try_from(t.version).ok()).map(|batch| BatchMark {
+        batch,
+        attempt: text("attempt"),
+        digest: text("digest"),
+        previous: text("previous"),
+    });
+    CommitFacts {
+        version: entry.version,
+        operation: info["operation"].as_str().unwrap_or("an unnamed operation").to_owned(),
+        mark,
+        added: entry.adds.into_iter().map(file_facts).collect(),
+        removed: entry.removes.into_iter().map(|r| (r.path, r.data_change)).collect(),
+    }
+}
+
+fn file_facts(add: AddFile) -> FileFacts {
+    let deleted = add.deletion_vector.as_ref().map_or(0, |dv| dv.cardinality);
+    let rows = add.num_records().map(|n| n.saturating_sub(deleted.try_into().unwrap_or(0)));
+    FileFacts {
+        rows,
+        bytes: add.size.try_into().unwrap_or(0),
+        data_change: add.data_change,
+        path: add.path,
+    }
+}
+
+fn read_query(checkpoint: &Path) -> Result<QueryId> {
+    let path = checkpoint.join("metadata");
+    let bytes = std::fs::read(&path).map_err(|e| {
+        Error::invalid(
+            "VERIFY_NO_CHECKPOINT",
+            format!("`{}` is no checkpoint: it has no `metadata`.", checkpoint.display()),
+        )
+        .caused_by(e)
+        .cure("Name the checkpoint's directory; has the pipeline been run?")
+    })?;
+    let metadata = Metadata::decode(&bytes).map_err(|e| e.context(path.display()))?;
+    Ok(metadata.id)
+}
+
+fn read_checkpoint(dir: &Path) -> Result<CheckpointFacts> {
+    let completed = names(&dir.join("commits"))?.iter().filter_map(|n| n.parse().ok()).max();
+    let folder = dir.join("millstream/ledger");
+    let mut ledger = BTreeMap::new();
+    for name in names(&folder)? {
+        let path = folder.join(&name);
+        let Ok(bytes) = std::fs::read(&path) else { continue };
+        let entries: Result<Vec<LedgerEntry>> = if name.contains('-') {
+            LedgerSegment::decode(&bytes).map(|segment| segment.entries)
+        } else if name.parse::<u64>().is_ok() {
+            LedgerEntry::decode(&bytes).map(|entry| vec![entry])
+        } else {
+            continue;
+        };
+        for entry in entries.map_err(|e| e.context(path.display()))? {
+            ledger.insert(entry.batch.0, entry);
+        }
+    }
+    Ok(CheckpointFacts { completed, ledger })
+}
+
+/// Names in a directory; none if it does not exist.
+fn names(dir: &Path) -> Result<Vec<String>> {
+    let entries = match dir.read_dir() {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => {
+            let message = format!("`{}` cannot be read.", dir.display());
+            return Err(Error::unavailable("VERIFY_UNREADABLE", message).caused_by(e));
+        }
+    };
+    Ok(entries.flatten().map(|e| e.file_name().to_string_lossy().into_owned()).collect())
+}
