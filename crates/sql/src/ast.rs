@@ -66,6 +66,42 @@ pub enum Literal {
     Interval(String),
 }
 
+impl From<&str> for Literal {
+    fn from(text: &str) -> Self {
+        Literal::String(text.to_owned())
+    }
+}
+
+impl From<String> for Literal {
+    fn from(text: String) -> Self {
+        Literal::String(text)
+    }
+}
+
+impl From<bool> for Literal {
+    fn from(value: bool) -> Self {
+        Literal::Boolean(value)
+    }
+}
+
+impl From<i32> for Literal {
+    fn from(value: i32) -> Self {
+        Literal::Integer(value.to_string())
+    }
+}
+
+impl From<i64> for Literal {
+    fn from(value: i64) -> Self {
+        Literal::Long(value)
+    }
+}
+
+impl From<f64> for Literal {
+    fn from(value: f64) -> Self {
+        Literal::Double(value)
+    }
+}
+
 /// Operators with two operands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum BinaryOp {

@@ -7,7 +7,10 @@ use crate::token::{Token, TokenKind, tokenize};
 pub(crate) type Parse<T> = Result<T, Diagnostic>;
 
 /// How deep parentheses and operators may nest: the parser and the analyser recurse.
-const DEPTH_MAX: usize = 100;
+const DEPTH_MAX: usize = 40;
+
+/// How many operators of one level may follow each other: each makes the tree one deeper.
+const CHAIN_MAX: usize = 300;
 
 pub(crate) struct Cursor<'a> {
     text: &'a str,
@@ -68,15 +71,25 @@ impl<'a> Cursor<'a> {
     pub(crate) fn nested<T>(&mut self, parse: impl FnOnce(&mut Self) -> Parse<T>) -> Parse<T> {
         self.depth += 1;
         if self.depth > DEPTH_MAX {
-            return Err(Diagnostic::new(
-                "STATEMENT_TOO_DEEP",
-                format!("The statement nests deeper than {DEPTH_MAX} levels."),
-                self.span(),
-            ));
+            return Err(self.too_deep(&format!("nests deeper than {DEPTH_MAX} levels")));
         }
         let out = parse(self);
         self.depth -= 1;
         out
+    }
+
+    /// Counts one more operator in a chain, within the limit.
+    pub(crate) fn one_more(&self, count: &mut usize) -> Parse<()> {
+        *count += 1;
+        if *count > CHAIN_MAX {
+            return Err(self.too_deep(&format!("has more than {CHAIN_MAX} operators in a row")));
+        }
+        Ok(())
+    }
+
+    fn too_deep(&self, how: &str) -> Diagnostic {
+        let message = format!("The statement {how}.");
+        Diagnostic::new("STATEMENT_TOO_DEEP", message, self.span())
     }
 
     /// Tries `parse`; on failure goes back to where it started.

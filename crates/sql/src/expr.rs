@@ -1,17 +1,41 @@
 //! Expressions, with Spark's precedence (`SqlBaseParser.g4`, `valueExpression`).
 
-use crate::ast::{
-    BinaryOp, CastMode, Expr, ExprKind, Ident, LikeOp, Literal, UnaryOp,
-};
+use crate::ast::{BinaryOp, CastMode, Expr, ExprKind, Ident, LikeOp, Literal, UnaryOp};
 use crate::cursor::{Cursor, Parse};
 use crate::diagnostic::{Diagnostic, Span};
 use crate::token::TokenKind;
 
 /// Words that end an expression, so that they are never taken for a column or an alias.
 pub(crate) const CLAUSE_WORDS: &[&str] = &[
-    "FROM", "WHERE", "GROUP", "HAVING", "ORDER", "LIMIT", "OFFSET", "UNION", "INTERSECT", "EXCEPT",
-    "MINUS", "LATERAL", "JOIN", "INNER", "LEFT", "RIGHT", "FULL", "CROSS", "SEMI", "ANTI",
-    "NATURAL", "ON", "USING", "WINDOW", "SORT", "CLUSTER", "DISTRIBUTE", "QUALIFY", "SELECT",
+    "FROM",
+    "WHERE",
+    "GROUP",
+    "HAVING",
+    "ORDER",
+    "LIMIT",
+    "OFFSET",
+    "UNION",
+    "INTERSECT",
+    "EXCEPT",
+    "MINUS",
+    "LATERAL",
+    "JOIN",
+    "INNER",
+    "LEFT",
+    "RIGHT",
+    "FULL",
+    "CROSS",
+    "SEMI",
+    "ANTI",
+    "NATURAL",
+    "ON",
+    "USING",
+    "WINDOW",
+    "SORT",
+    "CLUSTER",
+    "DISTRIBUTE",
+    "QUALIFY",
+    "SELECT",
 ];
 
 impl Cursor<'_> {
@@ -21,8 +45,9 @@ impl Cursor<'_> {
     }
 
     fn or_expr(&mut self) -> Parse<Expr> {
-        let mut left = self.and_expr()?;
+        let (mut left, mut count) = (self.and_expr()?, 0);
         while self.eat_word("OR") {
+            self.one_more(&mut count)?;
             let right = self.and_expr()?;
             left = binary(BinaryOp::Or, left, right);
         }
@@ -30,8 +55,9 @@ impl Cursor<'_> {
     }
 
     fn and_expr(&mut self) -> Parse<Expr> {
-        let mut left = self.not_expr()?;
+        let (mut left, mut count) = (self.not_expr()?, 0);
         while self.eat_word("AND") {
+            self.one_more(&mut count)?;
             let right = self.not_expr()?;
             left = binary(BinaryOp::And, left, right);
         }
@@ -213,8 +239,9 @@ impl Cursor<'_> {
     }
 
     fn multiplicative(&mut self) -> Parse<Expr> {
-        let mut left = self.unary()?;
+        let (mut left, mut count) = (self.unary()?, 0);
         loop {
+            self.one_more(&mut count)?;
             let op = if self.eat_symbol("*") {
                 BinaryOp::Multiply
             } else if self.eat_symbol("/") {
@@ -236,8 +263,9 @@ impl Cursor<'_> {
         ops: &[(&'static str, BinaryOp)],
         next: impl Fn(&mut Self) -> Parse<Expr>,
     ) -> Parse<Expr> {
-        let mut left = next(self)?;
+        let (mut left, mut count) = (next(self)?, 0);
         'more: loop {
+            self.one_more(&mut count)?;
             for (symbol, op) in ops {
                 if self.eat_symbol(symbol) {
                     let right = next(self)?;
@@ -261,9 +289,7 @@ impl Cursor<'_> {
             let kind = ExprKind::Literal(number(&format!("-{text}"), span)?);
             return self.postfix(Expr { kind, span });
         }
-        for (symbol, op) in
-            [("-", UnaryOp::Minus), ("+", UnaryOp::Plus), ("~", UnaryOp::BitNot)]
-        {
+        for (symbol, op) in [("-", UnaryOp::Minus), ("+", UnaryOp::Plus), ("~", UnaryOp::BitNot)] {
             if self.eat_symbol(symbol) {
                 let inner = self.nested(|c| c.unary())?;
                 let span = span.to(inner.span);
@@ -383,8 +409,7 @@ impl Cursor<'_> {
             "EXTRACT" if next_is_call => self.extract(span),
             "CURRENT_TIMESTAMP" | "CURRENT_DATE" if !next_is_call => {
                 let name = self.identifier("a function")?;
-                let kind =
-                    ExprKind::Function { name, args: Vec::new(), distinct: false };
+                let kind = ExprKind::Function { name, args: Vec::new(), distinct: false };
                 Ok(Expr { kind, span })
             }
             "TRIM" | "POSITION" | "OVERLAY" if next_is_call => self.special_call(&upper),
@@ -447,9 +472,24 @@ impl Cursor<'_> {
             text = format!("{text} {n} {}", unit.name);
         }
         const UNITS: &[&str] = &[
-            "YEAR", "YEARS", "MONTH", "MONTHS", "WEEK", "WEEKS", "DAY", "DAYS", "HOUR", "HOURS",
-            "MINUTE", "MINUTES", "SECOND", "SECONDS", "MILLISECOND", "MILLISECONDS",
-            "MICROSECOND", "MICROSECONDS",
+            "YEAR",
+            "YEARS",
+            "MONTH",
+            "MONTHS",
+            "WEEK",
+            "WEEKS",
+            "DAY",
+            "DAYS",
+            "HOUR",
+            "HOURS",
+            "MINUTE",
+            "MINUTES",
+            "SECOND",
+            "SECONDS",
+            "MILLISECOND",
+            "MILLISECONDS",
+            "MICROSECOND",
+            "MICROSECONDS",
         ];
         if self.is_any_word(UNITS) {
             let unit = self.identifier("a unit of time")?;

@@ -35,7 +35,8 @@ impl Cursor<'_> {
             }
         }
         let body = self.set_expr()?;
-        let order_by = if self.eat_words(&["ORDER", "BY"]) { self.sort_keys()? } else { Vec::new() };
+        let order_by =
+            if self.eat_words(&["ORDER", "BY"]) { self.sort_keys()? } else { Vec::new() };
         for (words, what) in [
             (["SORT", "BY"], "SORT BY is"),
             (["CLUSTER", "BY"], "CLUSTER BY is"),
@@ -80,8 +81,9 @@ impl Cursor<'_> {
     }
 
     fn set_expr(&mut self) -> Parse<SetExpr> {
-        let mut left = self.set_intersect()?;
+        let (mut left, mut count) = (self.set_intersect()?, 0);
         loop {
+            self.one_more(&mut count)?;
             let span = self.span();
             let op = if self.eat_word("UNION") {
                 SetOp::Union
@@ -253,8 +255,9 @@ impl Cursor<'_> {
     }
 
     fn from(&mut self) -> Parse<Relation> {
-        let mut left = self.joins()?;
+        let (mut left, mut count) = (self.joins()?, 0);
         while self.is_symbol(",") {
+            self.one_more(&mut count)?;
             let span = self.advance().span;
             let right = self.joins()?;
             left = Relation::Join {
@@ -270,8 +273,9 @@ impl Cursor<'_> {
     }
 
     fn joins(&mut self) -> Parse<Relation> {
-        let mut left = self.relation()?;
+        let (mut left, mut count) = (self.relation()?, 0);
         loop {
+            self.one_more(&mut count)?;
             let span = self.span();
             let Some(kind) = self.join_kind()? else { return Ok(left) };
             let right = self.relation()?;
@@ -338,7 +342,7 @@ impl Cursor<'_> {
         }
         let name = self.name_parts("a table")?;
         let span = start.to(self.previous_span());
-        self.refuse_table_clauses(span)?;
+        self.refuse_table_clauses()?;
         let alias = self.alias()?;
         Ok(Relation::Table { name, read_as, alias, span })
     }
@@ -354,6 +358,7 @@ impl Cursor<'_> {
             Relation::Table { name, read_as: ReadAs::Stream, alias: None, span }
         };
         self.expect_symbol(")")?;
+        self.refuse_table_clauses()?;
         let alias = self.alias()?;
         Ok(with_alias(relation, alias))
     }
@@ -417,7 +422,7 @@ impl Cursor<'_> {
             }
         }
         let span = start.to(self.expect_symbol(")")?);
-        self.refuse_table_clauses(span)?;
+        self.refuse_table_clauses()?;
         let alias = self.alias()?;
         Ok(Relation::Function { name, args, read_as, alias, span })
     }
@@ -446,7 +451,7 @@ impl Cursor<'_> {
     }
 
     /// Clauses after a table that Spark or Databricks have and we do not, yet.
-    fn refuse_table_clauses(&mut self, _table: Span) -> Parse<()> {
+    fn refuse_table_clauses(&mut self) -> Parse<()> {
         for (words, what) in [
             (&["WATERMARK"][..], "WATERMARK clauses are"),
             (&["VERSION", "AS", "OF"], "Time travel is"),

@@ -90,7 +90,8 @@ fn pieces(text: &str) -> Vec<Span> {
             }
             b'\'' | b'"' | b'`' => at = quoted_end(bytes, at),
             b'-' if bytes.get(at + 1) == Some(&b'-') => {
-                at = bytes.iter().skip(at).position(|b| *b == b'\n').map_or(bytes.len(), |n| at + n);
+                at =
+                    bytes.iter().skip(at).position(|b| *b == b'\n').map_or(bytes.len(), |n| at + n);
             }
             b'/' if bytes.get(at + 1) == Some(&b'*') => {
                 at = block_comment_end(text, at).unwrap_or(bytes.len());
@@ -282,8 +283,9 @@ fn set_statement(text: &str) -> Option<Result<Statement, Diagnostic>> {
     let Some(equals) = body.find('=') else {
         let message = "Syntax error: SET needs a name, `=` and a value.";
         let span = Span { start: body_at, end: all.end };
-        return Some(Err(Diagnostic::new("INVALID_SET_SYNTAX", message, span)
-            .cure("Write SET name = value.")));
+        return Some(Err(
+            Diagnostic::new("INVALID_SET_SYNTAX", message, span).cure("Write SET name = value.")
+        ));
     };
     let key = body.get(..equals)?.trim().trim_matches('`').to_owned();
     if key.is_empty() || key.contains(char::is_whitespace) {

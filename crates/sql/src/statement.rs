@@ -58,7 +58,14 @@ impl Cursor<'_> {
             return Ok(());
         }
         Err(self.unexpected(&[
-            "FROM", "WHERE", "GROUP BY", "HAVING", "ORDER BY", "LIMIT", "UNION", "end of input",
+            "FROM",
+            "WHERE",
+            "GROUP BY",
+            "HAVING",
+            "ORDER BY",
+            "LIMIT",
+            "UNION",
+            "end of input",
         ]))
     }
 
@@ -224,7 +231,12 @@ impl Cursor<'_> {
             return Ok(false);
         } else {
             return Err(self.unexpected(&[
-                "USING", "PARTITIONED", "LOCATION", "COMMENT", "TBLPROPERTIES", "AS",
+                "USING",
+                "PARTITIONED",
+                "LOCATION",
+                "COMMENT",
+                "TBLPROPERTIES",
+                "AS",
             ]));
         }
         Ok(true)
@@ -267,7 +279,9 @@ impl Cursor<'_> {
                 } else if self.eat_word("COMMENT") {
                     comment = Some(self.string("a comment")?);
                 } else if self.is_any_word(&["DEFAULT", "GENERATED", "MASK"]) {
-                    return Err(self.not_yet("Defaults, generated columns and masks are", self.span()));
+                    return Err(
+                        self.not_yet("Defaults, generated columns and masks are", self.span())
+                    );
                 } else {
                     break;
                 }
@@ -329,6 +343,7 @@ impl Cursor<'_> {
 }
 
 fn expectations(span: Span) -> Diagnostic {
-    not_yet("Expectations (CONSTRAINT .. EXPECT) are", span)
-        .cure("Filter with WHERE, or send bad records to dead letters with read_kafka(deadLetter => ..).")
+    not_yet("Expectations (CONSTRAINT .. EXPECT) are", span).cure(
+        "Filter with WHERE, or send bad records to dead letters with read_kafka(deadLetter => ..).",
+    )
 }

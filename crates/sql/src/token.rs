@@ -240,7 +240,11 @@ impl Lexer<'_> {
         while digit(at) {
             at += 1;
         }
-        if bytes.get(at) == Some(&b'.') && !bytes.get(at + 1).is_some_and(|c| c.is_ascii_alphabetic() || *c == b'_' || *c == b'.') {
+        if bytes.get(at) == Some(&b'.')
+            && !bytes
+                .get(at + 1)
+                .is_some_and(|c| c.is_ascii_alphabetic() || *c == b'_' || *c == b'.')
+        {
             at += 1;
             while digit(at) {
                 at += 1;
