@@ -34,7 +34,7 @@ pub struct Broker {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
     /// Held while the broker runs, so that no second one uses the directory.
-    _lock: Option<File>,
+    lock: Option<File>,
 }
 
 impl std::fmt::Debug for Broker {
@@ -91,7 +91,7 @@ impl Broker {
         });
         handlers::end_expired(&shared);
         let thread = run(Arc::clone(&shared), listeners)?;
-        Ok(Broker { shared, thread: Some(thread), _lock: lock })
+        Ok(Broker { shared, thread: Some(thread), lock })
     }
 
     /// Addresses of all nodes, as clients want them.
@@ -137,6 +137,13 @@ impl Broker {
             && thread.join().is_err()
         {
             tracing::error!("the broker's thread ended in a panic");
+        }
+        // Closing the file would not do: a child process that is being started may share it for
+        // a moment, and keep the lock.
+        if let Some(lock) = self.lock.take()
+            && let Err(error) = lock.unlock()
+        {
+            tracing::warn!(%error, "the lock of the broker's directory cannot be given back");
         }
     }
 

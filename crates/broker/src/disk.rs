@@ -14,18 +14,13 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-/// The open segments of one partition, by first offset. Batches are appended to the last one.
+/// The segments of one partition: first offset and length. Batches are appended to the last one.
+/// Files are opened for each access, so that thousands of partitions need no file handles.
 #[derive(Debug)]
 pub(crate) struct Segments {
     dir: PathBuf,
-    open: BTreeMap<i64, Segment>,
+    lens: BTreeMap<i64, u64>,
     segment_bytes: u64,
-}
-
-#[derive(Debug)]
-struct Segment {
-    file: File,
-    len: u64,
 }
 
 /// Where a batch lies in a partition's directory.
@@ -40,91 +35,72 @@ impl Segments {
     /// Opens a partition's directory, creating it where needed, without reading its batches.
     pub(crate) fn open(dir: &Path, segment_bytes: u64) -> io::Result<Segments> {
         fs::create_dir_all(dir)?;
-        let mut open = BTreeMap::new();
+        let mut lens = BTreeMap::new();
         for entry in fs::read_dir(dir)? {
             let path = entry?.path();
-            let Some(base) = segment_base(&path) else { continue };
-            let file = OpenOptions::new().read(true).write(true).open(&path)?;
-            let len = file.metadata()?.len();
-            open.insert(base, Segment { file, len });
+            if let Some(base) = segment_base(&path) {
+                lens.insert(base, fs::metadata(&path)?.len());
+            }
         }
-        Ok(Segments { dir: dir.to_path_buf(), open, segment_bytes })
+        Ok(Segments { dir: dir.to_path_buf(), lens, segment_bytes })
     }
 
     /// First offsets and lengths of the segments, in order.
     pub(crate) fn list(&self) -> Vec<(i64, u64)> {
-        self.open.iter().map(|(base, s)| (*base, s.len)).collect()
+        self.lens.iter().map(|(base, len)| (*base, *len)).collect()
     }
 
     pub(crate) fn path(&self, base: i64) -> PathBuf {
         self.dir.join(format!("{base:020}.log"))
     }
 
-    /// Appends a batch whose first offset is `base`. After an error the file is as it was.
+    /// Appends a batch whose first offset is `base`. After an error the log is as it was.
     pub(crate) fn append(&mut self, base: i64, batch: &[u8]) -> io::Result<FilePlace> {
-        let full = match self.open.last_key_value() {
-            None => true,
-            Some((_, s)) => s.len > 0 && s.len + batch.len() as u64 > self.segment_bytes,
-        };
-        if full {
-            let options =
-                OpenOptions::new().read(true).write(true).create(true).truncate(true).clone();
-            let file = options.open(self.path(base))?;
-            self.open.insert(base, Segment { file, len: 0 });
-        }
-        let Some(mut entry) = self.open.last_entry() else {
-            return Err(io::Error::other("no segment to append to"));
-        };
-        let (segment, s) = (*entry.key(), entry.get_mut());
-        if let Err(error) = s.file.write_all_at(batch, s.len) {
+        let room = |len: u64| len == 0 || len + batch.len() as u64 <= self.segment_bytes;
+        let last = self.lens.last_key_value().filter(|(_, len)| room(**len));
+        let (segment, position) = last.map_or((base, 0), |(base, len)| (*base, *len));
+        let file =
+            OpenOptions::new().write(true).create(true).truncate(false).open(self.path(segment))?;
+        if let Err(error) = file.write_all_at(batch, position) {
             // A torn batch would hide everything behind it from the next start.
-            s.file.set_len(s.len)?;
+            file.set_len(position)?;
             return Err(error);
         }
-        let place = FilePlace { segment, position: s.len, size: batch.len() };
-        s.len += batch.len() as u64;
-        Ok(place)
+        self.lens.insert(segment, position + batch.len() as u64);
+        Ok(FilePlace { segment, position, size: batch.len() })
     }
 
     /// Bytes of one segment.
     pub(crate) fn read(&self, segment: i64, position: u64, size: usize) -> io::Result<Bytes> {
-        let s = self.open.get(&segment).ok_or_else(|| io::Error::other("segment is gone"))?;
         let mut out = vec![0; size];
-        s.file.read_exact_at(&mut out, position)?;
+        File::open(self.path(segment))?.read_exact_at(&mut out, position)?;
         Ok(Bytes::from(out))
     }
 
     /// Cuts `segment` to `len` bytes and removes the segments behind it.
     pub(crate) fn cut(&mut self, segment: i64, len: u64) -> io::Result<()> {
-        if let Some(s) = self.open.get_mut(&segment) {
-            s.file.set_len(len)?;
-            s.len = len;
-        }
-        let behind: Vec<i64> = self.open.keys().copied().filter(|base| *base > segment).collect();
-        for base in behind {
-            self.remove(base)?;
-        }
-        Ok(())
+        OpenOptions::new().write(true).open(self.path(segment))?.set_len(len)?;
+        self.lens.insert(segment, len);
+        self.remove_where(|base| base > segment)
     }
 
     /// Removes the segments in front of `segment`; all of them for `None`.
     pub(crate) fn drop_before(&mut self, segment: Option<i64>) -> io::Result<()> {
-        let before: Vec<i64> =
-            self.open.keys().copied().filter(|base| segment.is_none_or(|s| *base < s)).collect();
-        for base in before {
-            self.remove(base)?;
+        self.remove_where(|base| segment.is_none_or(|s| base < s))
+    }
+
+    fn remove_where(&mut self, gone: impl Fn(i64) -> bool) -> io::Result<()> {
+        let gone: Vec<i64> = self.lens.keys().copied().filter(|base| gone(*base)).collect();
+        for base in gone {
+            self.lens.remove(&base);
+            fs::remove_file(self.path(base))?;
         }
         Ok(())
     }
 
-    fn remove(&mut self, base: i64) -> io::Result<()> {
-        self.open.remove(&base);
-        fs::remove_file(self.path(base))
-    }
-
     /// Asks the system to put everything on the disk.
     pub(crate) fn sync(&self) -> io::Result<()> {
-        self.open.values().try_for_each(|s| s.file.sync_data())
+        self.lens.keys().try_for_each(|base| File::open(self.path(*base))?.sync_data())
     }
 }
 
@@ -137,7 +113,6 @@ pub(crate) fn save<T: Serialize>(path: &Path, state: &T) -> io::Result<()> {
     let bytes = serde_json::to_vec(state).map_err(io::Error::other)?;
     let temporary = path.with_extension("tmp");
     fs::write(&temporary, bytes)?;
-    File::open(&temporary)?.sync_data()?;
     fs::rename(&temporary, path)
 }
 

@@ -109,12 +109,17 @@ async fn connection(shared: &Arc<Shared>, node: i32, mut stream: TcpStream) -> i
         let Some(frame) = read_frame(&mut stream, shared.config.request_bytes_max).await? else {
             return Ok(());
         };
-        if reach(shared, node) == Reach::Silent {
-            continue;
+        match reach(shared, node) {
+            Reach::Up => {}
+            Reach::Silent => continue,
+            Reach::Closed => return Ok(()),
         }
-        match answer(shared, node, frame).await? {
-            Some(bytes) => stream.write_all(&bytes).await?,
-            None => continue,
+        let Some(bytes) = answer(shared, node, frame).await? else { continue };
+        // Who was cut off meanwhile must not get an answer, even if the work is done.
+        match reach(shared, node) {
+            Reach::Up => stream.write_all(&bytes).await?,
+            Reach::Silent => continue,
+            Reach::Closed => return Ok(()),
         }
     }
 }

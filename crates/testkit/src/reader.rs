@@ -22,7 +22,7 @@ pub struct Digest {
 /// # Errors
 /// `TEST_PART_MISSING`.
 pub fn python() -> Result<PathBuf> {
-    let python = cache_dir().join("readers-venv/bin/python");
+    let python = cache_dir().join("venv/bin/python");
     if python.exists() {
         return Ok(python);
     }

@@ -4,7 +4,7 @@
 //! this process holds: however this process ends, Kafka ends with it.
 
 use crate::Client;
-use crate::setup::{cache_dir, missing, repository_root};
+use crate::setup::{cache_dir, missing, repository_root, skip_or_fail};
 use kafka_protocol::messages::MetadataRequest;
 use millstream_core::{Error, Result};
 use std::fs::{self, File};
@@ -12,6 +12,7 @@ use std::io::Read;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
@@ -43,7 +44,9 @@ pub struct RealKafka {
     nodes: Vec<RealNode>,
     libs: PathBuf,
     heap_mib: usize,
-    _data: TempDir,
+    data: TempDir,
+    /// Never dropped: the guard removes the data when this process ends.
+    shared: bool,
 }
 
 #[derive(Debug)]
@@ -77,10 +80,22 @@ impl RealKafka {
     /// # Errors
     /// `TEST_PART_MISSING` without Java or jars, `REAL_KAFKA_START` where it does not come up.
     pub fn start_with(config: &RealKafkaConfig) -> Result<RealKafka> {
+        Self::launch_cluster(config, false)
+    }
+
+    /// One broker for all tests of a test binary: Java starts once. Use topics of your own, and
+    /// leave the broker running. `None`, after a loud SKIP, where jars or Java are missing.
+    pub fn shared() -> Option<&'static RealKafka> {
+        static SHARED: OnceLock<Option<RealKafka>> = OnceLock::new();
+        let start = || Self::launch_cluster(&RealKafkaConfig::default(), true);
+        SHARED.get_or_init(|| skip_or_fail("Apache Kafka", start())).as_ref()
+    }
+
+    fn launch_cluster(config: &RealKafkaConfig, shared: bool) -> Result<RealKafka> {
         let libs = libs()?;
         let mut failure = failed("never tried");
         for _ in 0..ATTEMPTS {
-            match Self::attempt(config, &libs) {
+            match Self::attempt(config, &libs, shared) {
                 Ok(kafka) => return Ok(kafka),
                 Err(error) => failure = error,
             }
@@ -88,7 +103,7 @@ impl RealKafka {
         Err(failure)
     }
 
-    fn attempt(config: &RealKafkaConfig, libs: &Path) -> Result<RealKafka> {
+    fn attempt(config: &RealKafkaConfig, libs: &Path, shared: bool) -> Result<RealKafka> {
         let data = tempfile::Builder::new().prefix("millstream-kafka-").tempdir().map_err(io)?;
         let ports = free_ports(config.brokers + 1)?;
         let controller = ports[config.brokers];
@@ -102,7 +117,7 @@ impl RealKafka {
             nodes.push(RealNode { id, dir, port, process: None });
         }
         let (libs, heap_mib) = (libs.to_path_buf(), config.heap_mib);
-        let mut kafka = RealKafka { nodes, libs, heap_mib, _data: data };
+        let mut kafka = RealKafka { nodes, libs, heap_mib, data, shared };
         for id in 0..config.brokers {
             kafka.launch(id)?;
         }
@@ -164,7 +179,8 @@ impl RealKafka {
         // The shell writes Java's id, then waits for the end of the pipe and kills it.
         let script = r#"pidfile=$1; shift; exec 3<&0; "$@" </dev/null 3<&- & java=$!
             echo $java > "$pidfile.tmp"; mv "$pidfile.tmp" "$pidfile"
-            cat <&3 >/dev/null; kill -KILL $java 2>/dev/null; wait $java 2>/dev/null; exit 0"#;
+            cat <&3 >/dev/null; kill -KILL $java 2>/dev/null; wait $java 2>/dev/null
+            [ -z "$REMOVE" ] || rm -rf "$REMOVE"; exit 0"#;
         let pid_file = node.dir.join("pid");
         let _ = fs::remove_file(&pid_file);
         let mut guard = Command::new("sh")
@@ -176,6 +192,7 @@ impl RealKafka {
             .arg(class_path)
             .arg("kafka.Kafka")
             .arg(node.dir.join("server.properties"))
+            .env("REMOVE", if self.shared { self.data.path().as_os_str() } else { "".as_ref() })
             .stdin(Stdio::piped())
             .stdout(log.try_clone().map_err(io)?)
             .stderr(log)
@@ -203,8 +220,7 @@ impl RealKafka {
         let running: Vec<usize> =
             self.nodes.iter().filter(|n| n.process.is_some()).map(|n| n.id).collect();
         for id in &running {
-            loop {
-                let Some(node) = self.nodes.get_mut(*id) else { break };
+            while let Some(node) = self.nodes.get(*id) {
                 if brokers_seen(node.port) >= running.len() {
                     break;
                 }
@@ -302,10 +318,12 @@ fn libs() -> Result<PathBuf> {
     let lock = File::create(dir.join(".lock")).map_err(io)?;
     lock.lock().map_err(io)?;
     if !done.exists() {
+        let pom = repository_root().join("tests/real/kafka/pom.xml");
         let fetched = Command::new("mvn")
             .args(["-q", "-B", "-f"])
-            .arg(repository_root().join("tests/real/kafka/pom.xml"))
+            .arg(&pom)
             .args(["dependency:copy-dependencies", "-DincludeScope=runtime"])
+            .arg(format!("-Dmaven.repo.local={}", cache_dir().join("m2").display()))
             .arg(format!("-DoutputDirectory={}", libs.display()))
             .stdin(Stdio::null())
             .output()
@@ -314,7 +332,7 @@ fn libs() -> Result<PathBuf> {
             let said = String::from_utf8_lossy(&fetched.stdout).into_owned();
             return Err(missing(format!("Maven cannot fetch Apache Kafka: {said}")));
         }
-        fs::write(&done, b"").map_err(io)?;
+        fs::copy(&pom, &done).map_err(io)?;
     }
     Ok(libs)
 }

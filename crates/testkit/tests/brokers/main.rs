@@ -1,5 +1,6 @@
 //! One conformance script for brokers, run against the embedded one and against Apache Kafka, with
 //! librdkafka and a plain protocol client as the independent eyes.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod by_librdkafka;
 mod by_protocol;
