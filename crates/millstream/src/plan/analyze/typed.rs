@@ -1,0 +1,67 @@
+//! A resolved expression with its type and Spark's name for it.
+
+use super::{Analysis, Scope, refused};
+use arrow::datatypes::DataType as ArrowType;
+use datafusion::logical_expr::{Expr, ExprSchemable};
+use millstream_sql::{Diagnostic, Span};
+use millstream_types::DataType;
+
+/// A resolved expression.
+#[derive(Debug, Clone)]
+pub(crate) struct Typed {
+    /// DataFusion's expression.
+    pub(crate) expr: Expr,
+    /// Its Arrow type. Intervals have one, though they are no type of a column.
+    pub(crate) arrow: ArrowType,
+    /// The text by which Spark prints it inside other expressions.
+    pub(crate) text: String,
+    /// Name as a result column where it differs from `text` (columns, fields, casts of columns).
+    pub(crate) name: Option<String>,
+    /// Where.
+    pub(crate) span: Span,
+}
+
+impl Typed {
+    /// An expression whose type is asked of `scope`.
+    pub(crate) fn new(
+        expr: datafusion::error::Result<Expr>,
+        text: impl Into<String>,
+        scope: Scope<'_>,
+        span: Span,
+    ) -> Analysis<Self> {
+        let expr = expr.map_err(|e| refused(e, span))?;
+        let arrow = expr.get_type(scope.schema).map_err(|e| refused(e, span))?;
+        Ok(Typed { expr, arrow, text: text.into(), name: None, span })
+    }
+
+    /// Spark's type, for types that a column can have.
+    pub(crate) fn data_type(&self) -> Analysis<DataType> {
+        DataType::from_arrow(&self.arrow).map_err(|_| {
+            Diagnostic::new(
+                "UNSUPPORTED_DATATYPE",
+                format!("`{}` is an interval, which cannot be a column.", self.text),
+                self.span,
+            )
+        })
+    }
+
+    /// The type as messages quote it.
+    pub(crate) fn type_name(&self) -> String {
+        match DataType::from_arrow(&self.arrow) {
+            Ok(spark) => super::quoted(&spark),
+            Err(_) => "\"INTERVAL\"".to_owned(),
+        }
+    }
+
+    /// Name as a column of the result.
+    pub(crate) fn output_name(&self) -> &str {
+        self.name.as_deref().unwrap_or(&self.text)
+    }
+
+    /// The same with another name as a column.
+    #[must_use]
+    pub(crate) fn named(mut self, name: Option<String>) -> Self {
+        self.name = name;
+        self
+    }
+}
