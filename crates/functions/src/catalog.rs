@@ -1,7 +1,10 @@
 //! Every function, by group. The book's list of functions is made from this.
 
 use crate::def::Def;
-use crate::{arithmetic, batch_time, collection, conditional, nested, special};
+use crate::{
+    arithmetic, batch_time, collection, conditional, datetime, hash, math, nested, regexp, special,
+    string,
+};
 
 /// A group of functions in the book.
 pub(crate) struct Group {
@@ -15,6 +18,11 @@ const GROUPS: &[Group] = &[
     Group { title: "Time of the batch", defs: batch_time::DEFS },
     Group { title: "Structs, arrays and maps", defs: nested::DEFS },
     Group { title: "Collections", defs: collection::DEFS },
+    Group { title: "Text", defs: string::DEFS },
+    Group { title: "Regular expressions", defs: regexp::DEFS },
+    Group { title: "Mathematics", defs: math::DEFS },
+    Group { title: "Dates and times", defs: datetime::DEFS },
+    Group { title: "Hashes", defs: hash::DEFS },
 ];
 
 /// Every description.
@@ -56,6 +64,7 @@ fn is_internal(name: &str) -> bool {
         || matches!(
             name,
             "bit_not"
+                | "struct_field"
                 | "date_add_months"
                 | "map_item"
                 | "normalize_zero"

@@ -253,6 +253,15 @@ pub(crate) fn wrong_count(name: &str, params: Params, given: usize) -> DataFusio
     )
 }
 
+/// Text in Spark's one Arrow form.
+fn plain_text(data_type: DataType) -> DataType {
+    match data_type {
+        DataType::Utf8View | DataType::LargeUtf8 => DataType::Utf8,
+        DataType::BinaryView | DataType::LargeBinary => DataType::Binary,
+        other => other,
+    }
+}
+
 /// The UDF of a [`Def`] under one session's settings.
 #[derive(Clone)]
 pub(crate) struct SparkFunction {
@@ -348,7 +357,8 @@ impl ScalarUDFImpl for SparkFunction {
     fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
         if let Some(inner) = &self.inner {
             let field = inner.return_field_from_args(args)?;
-            return Ok(Arc::new(field.as_ref().clone().with_name(self.def.name)));
+            let data_type = plain_text(field.data_type().clone());
+            return Ok(Arc::new(Field::new(self.def.name, data_type, true)));
         }
         let types: Vec<DataType> = args.arg_fields.iter().map(|f| f.data_type().clone()).collect();
         let data_type = match self.def.eval {
@@ -368,7 +378,13 @@ impl ScalarUDFImpl for SparkFunction {
                 return Err(DataFusionError::Internal("a reused function is missing".to_owned()));
             };
             let config_options = Arc::clone(&self.config);
-            return inner.invoke_with_args(ScalarFunctionArgs { config_options, ..args });
+            let wanted = args.return_field.data_type().clone();
+            let value = inner.invoke_with_args(ScalarFunctionArgs { config_options, ..args })?;
+            return if value.data_type() == wanted {
+                Ok(value)
+            } else {
+                value.cast_to(&wanted, None)
+            };
         };
         let scalar =
             self.def.immutable && args.args.iter().all(|a| matches!(a, ColumnarValue::Scalar(_)));

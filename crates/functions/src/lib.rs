@@ -27,7 +27,13 @@ mod special;
 mod arithmetic;
 mod collection;
 mod conditional;
+mod datetime;
+mod hash;
+mod math;
 mod nested;
+mod regexp;
+mod rows;
+mod string;
 
 pub use batch_time::{bind_batch_time, bind_logical_batch_time, uses_batch_time};
 pub use cast::{OnFailure, spark_cast};

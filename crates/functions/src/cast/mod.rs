@@ -17,6 +17,7 @@ use arrow::datatypes::DataType;
 use datafusion::common::{DataFusionError, Result};
 
 pub(crate) use allowed::check;
+pub(crate) use number::{Number, numbers};
 
 use crate::coercion::{is_numeric, is_timestamp, type_name};
 use crate::error::spark_error;
