@@ -8,6 +8,8 @@ mod offsets;
 mod retry;
 
 pub(crate) use cluster::{Cluster, Metadata};
+#[cfg(test)]
+pub(crate) use cluster::{PartitionInfo, TopicInfo};
 pub(crate) use connection::Connection;
 pub(crate) use offsets::{AT_END, AT_START};
 pub(crate) use retry::Retry;

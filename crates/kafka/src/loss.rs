@@ -23,10 +23,6 @@ pub(crate) const CUSTOM_GROUP_ID: &str = "Kafka option 'kafka.group.id' has been
 const RESTART: &str = "The error could be transient - restart your query, and report if you \
     still see the same issue.";
 
-fn lost(code: &'static str, reason: String) -> Error {
-    Error::new(ErrorKind::DataLoss, code, format!("{PREAMBLE} {reason}"))
-}
-
 pub(crate) fn list<'a>(partitions: impl Iterator<Item = &'a TopicPartition>) -> String {
     let names: Vec<String> = partitions.map(ToString::to_string).collect();
     format!("[{}]", names.join(", "))
@@ -38,39 +34,47 @@ pub(crate) fn offsets(offsets: &BTreeMap<TopicPartition, i64>) -> String {
 }
 
 pub(crate) fn initial_offset_not_found(partitions: &[TopicPartition]) -> Error {
-    lost(
+    Error::new(
+        ErrorKind::DataLoss,
         "KAFKA_DATA_LOSS_INITIAL_OFFSET_NOT_FOUND_FOR_PARTITIONS",
         format!(
-            "Cannot find initial offsets for partitions {}. They may have been deleted.",
+            "{PREAMBLE} Cannot find initial offsets for partitions {}. They may have been deleted.",
             list(partitions.iter())
         ),
     )
 }
 
 pub(crate) fn added_partition(tp: &TopicPartition, start: i64) -> Error {
-    lost(
+    Error::new(
+        ErrorKind::DataLoss,
         "KAFKA_DATA_LOSS_ADDED_PARTITION_DOES_NOT_START_FROM_OFFSET_ZERO",
-        format!("Added partition {tp} starts from {start} instead of 0."),
+        format!("{PREAMBLE} Added partition {tp} starts from {start} instead of 0."),
     )
 }
 
 pub(crate) fn partitions_deleted(partitions: &[TopicPartition], with_group_id: bool) -> Error {
-    let reason = format!("Partitions {} have been deleted.", list(partitions.iter()));
+    let names = list(partitions.iter());
     if with_group_id {
-        lost(
+        Error::new(
+            ErrorKind::DataLoss,
             "KAFKA_DATA_LOSS_PARTITIONS_DELETED_AND_GROUP_ID_CONFIG_PRESENT",
-            format!("{reason} {CUSTOM_GROUP_ID}"),
+            format!("{PREAMBLE} Partitions {names} have been deleted. {CUSTOM_GROUP_ID}"),
         )
     } else {
-        lost("KAFKA_DATA_LOSS_PARTITIONS_DELETED", reason)
+        Error::new(
+            ErrorKind::DataLoss,
+            "KAFKA_DATA_LOSS_PARTITIONS_DELETED",
+            format!("{PREAMBLE} Partitions {names} have been deleted."),
+        )
     }
 }
 
 pub(crate) fn partition_offset_changed(tp: &TopicPartition, previous: i64, new: i64) -> Error {
-    lost(
+    Error::new(
+        ErrorKind::DataLoss,
         "KAFKA_DATA_LOSS_PARTITION_OFFSET_CHANGED",
         format!(
-            "Partition {tp} offset was changed from {previous} to {new}. This could either be a \
+            "{PREAMBLE} Partition {tp} offset was changed from {previous} to {new}. This could either be a \
              user error that the start offset is set too high and this is the first batch, or \
              the kafka topic-partition is broken, and some data may have been missed."
         ),
@@ -83,10 +87,11 @@ pub(crate) fn could_not_read(
     group: &str,
     why: &str,
 ) -> Error {
-    lost(
+    Error::new(
+        ErrorKind::DataLoss,
         "KAFKA_DATA_LOSS_COULD_NOT_READ_OFFSET_RANGE",
         format!(
-            "Could not read records in offset [{start}, {end}) for topic partition {tp} with \
+            "{PREAMBLE} Could not read records in offset [{start}, {end}) for topic partition {tp} with \
              consumer group {group}. {why}"
         ),
     )
@@ -94,10 +99,11 @@ pub(crate) fn could_not_read(
 
 /// Spark reads a recreated topic on without a word where its offsets allow it.
 pub(crate) fn topic_recreated(topic: &str, known: &str, now: &str) -> Error {
-    lost(
+    Error::new(
+        ErrorKind::DataLoss,
         "KAFKA_DATA_LOSS_TOPIC_RECREATED",
         format!(
-            "Topic {topic} was deleted and created again: its id was {known} and is {now}. \
+            "{PREAMBLE} Topic {topic} was deleted and created again: its id was {known} and is {now}. \
              Offsets of the old topic mean nothing in the new one."
         ),
     )
@@ -105,12 +111,13 @@ pub(crate) fn topic_recreated(topic: &str, known: &str, now: &str) -> Error {
 
 /// An election brought back an older log, which may have grown past our offset since.
 pub(crate) fn log_truncated(tp: &TopicPartition, ours: i64, epoch: i32, end: i64) -> Error {
-    lost(
+    Error::new(
+        ErrorKind::DataLoss,
         "KAFKA_DATA_LOSS_PARTITION_OFFSET_CHANGED",
         format!(
-            "Partition {tp} offset was changed from {ours} to {end}: the log that was read up to \
-             offset {ours} under leader epoch {epoch} now ends there at offset {end}; its tail \
-             was truncated by an unclean leader election."
+            "{PREAMBLE} Partition {tp} offset was changed from {ours} to {end}: the log that \
+             reached to offset {ours} under leader epoch {epoch} now ends that epoch at offset \
+             {end}; its tail was truncated by an unclean leader election."
         ),
     )
 }

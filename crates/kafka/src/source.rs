@@ -102,6 +102,7 @@ impl KafkaSource {
                 partition: tp.partition,
                 start: start.get(tp)?,
                 end: *end,
+                leader_epoch: detail.epoch(tp),
             })
         });
         Ok(cut(ranges.collect(), self.config.max_records_per_partition, self.config.min_partitions))

@@ -21,6 +21,9 @@ pub struct Split {
     pub start: i64,
     /// Offset behind the last.
     pub end: i64,
+    /// Leader epoch when the range was planned, to notice a log that was truncated since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leader_epoch: Option<i32>,
 }
 
 impl Split {
@@ -105,7 +108,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn range(partition: i32, start: i64, end: i64) -> Split {
-        Split { topic: "t".into(), topic_id: None, partition, start, end }
+        Split { topic: "t".into(), topic_id: None, partition, start, end, leader_epoch: None }
     }
 
     fn spans(splits: &[Split]) -> Vec<(i32, i64, i64)> {

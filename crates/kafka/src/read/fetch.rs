@@ -122,8 +122,7 @@ impl Fetcher {
         topics.sort();
         topics.dedup();
         let metadata = self.source.cluster.metadata(Some(&topics)).await?;
-        let mut groups: BTreeMap<i32, VecDeque<PartitionState>> = BTreeMap::new();
-        let mut later = Vec::new();
+        let (mut led, mut later) = (Vec::new(), Vec::new());
         for mut state in states {
             self.check_progress(&state)?;
             let tp = state.tp();
@@ -136,13 +135,19 @@ impl Fetcher {
             if let (Some(known), Some(now)) = (state.id, metadata.topic_id(&tp.topic))
                 && known != now
             {
-                self.recreated(&mut state, now)?;
+                self.recreated(&state, now)?;
                 continue;
             }
             state.epoch = partition.epoch;
-            match partition.leader {
-                Some(leader) => groups.entry(leader).or_default().push_back(state),
-                None => later.push(state),
+            if partition.leader.is_some() { led.push(state) } else { later.push(state) }
+        }
+        self.check_epochs(&metadata, &mut led).await?;
+        let mut groups: BTreeMap<i32, VecDeque<PartitionState>> = BTreeMap::new();
+        for mut state in led {
+            let is_left = state.next < state.end || state.next_range();
+            match metadata.partition(&state.tp()).and_then(|p| p.leader) {
+                Some(leader) if is_left => groups.entry(leader).or_default().push_back(state),
+                _ => {}
             }
         }
         Ok(Step::Routed(groups, later))

@@ -13,6 +13,8 @@ use std::collections::BTreeMap;
 
 /// Bytes of one partition looked at, about.
 const SAMPLE_BYTES: usize = 64 << 10;
+/// Bytes of one sampling answer, about; partitions that do not fit share the others' mean.
+const ANSWER_BYTES: usize = 4 << 20;
 
 /// Stored bytes per offset of the partitions in `from`, measured at those offsets. Partitions
 /// that do not answer are left out: an estimate is not worth a failed batch.
@@ -30,6 +32,7 @@ pub(crate) async fn sample_bytes_per_offset(
             partition: tp.partition,
             start: *offset,
             end: i64::MAX,
+            leader_epoch: None,
         });
     }
     let mut rates = BTreeMap::new();
@@ -38,7 +41,7 @@ pub(crate) async fn sample_bytes_per_offset(
         for asked in states.chunks(PARTITIONS_MAX) {
             let answer = async {
                 let mut connection = cluster.connection(leader).await?;
-                let budget = SAMPLE_BYTES * asked.len();
+                let budget = (SAMPLE_BYTES * asked.len()).min(ANSWER_BYTES);
                 let mut settings = cluster.settings.clone();
                 settings.partition_max_bytes = i32::try_from(SAMPLE_BYTES).ok();
                 let answer = fetch(&mut connection, &settings, asked, budget).await?;

@@ -24,6 +24,8 @@ pub(crate) struct PartitionState {
     pub(crate) end: i64,
     /// Leader epoch by the last metadata.
     pub(crate) epoch: Option<i32>,
+    /// Leader epoch under which the log is known to reach to the end of the ranges.
+    pub(crate) sound_epoch: Option<i32>,
     /// Bytes this partition needs in an answer, where one batch is larger than usual.
     pub(crate) bytes_needed: usize,
     /// Since when nothing has come.
@@ -74,6 +76,7 @@ impl PartitionState {
                     next: split.start,
                     end: split.end,
                     epoch: None,
+                    sound_epoch: split.leader_epoch,
                     bytes_needed: 0,
                     since: Instant::now(),
                     doubts: Doubts::default(),
@@ -115,10 +118,12 @@ impl PartitionState {
         self.later.back().map_or(self.end, |(_, end)| *end)
     }
 
-    /// Gives up what is left.
-    pub(crate) fn skip_all(&mut self) {
-        self.later.clear();
-        self.next = self.end;
+    /// Gives up what lies at `offset` or behind.
+    pub(crate) fn cut_at(&mut self, offset: i64) {
+        self.later.retain(|(start, _)| *start < offset);
+        self.later.iter_mut().for_each(|(_, end)| *end = (*end).min(offset));
+        self.end = self.end.min(offset);
+        self.next = self.next.min(self.end);
     }
 }
 
@@ -127,7 +132,7 @@ mod tests {
     use super::*;
 
     fn split(topic: &str, partition: i32, start: i64, end: i64) -> Split {
-        Split { topic: topic.into(), topic_id: None, partition, start, end }
+        Split { topic: topic.into(), topic_id: None, partition, start, end, leader_epoch: None }
     }
 
     #[test]

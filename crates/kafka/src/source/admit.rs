@@ -36,8 +36,15 @@ impl KafkaSource {
         detail: Option<&Detail>,
         limit: Limit,
     ) -> Result<Admitted> {
-        let (seen, behind) = self.look(start, detail).await?;
-        let ids = self.state.lock().ids.clone();
+        let (mut seen, behind) = self.look(start, detail).await?;
+        let (ids, pinned) = {
+            let state = self.state.lock();
+            (state.ids.clone(), state.pinned.clone())
+        };
+        if let Some(pinned) = &pinned {
+            // An `AvailableNow` run reads the partitions it pinned; new ones are the next run's.
+            seen.partitions.retain(|tp| pinned.contains_key(tp));
+        }
         let before = Before {
             end: start,
             detail,
@@ -45,12 +52,8 @@ impl KafkaSource {
             truncated: &behind.truncated,
             waiting: &behind.waiting,
         };
-        let mut begin = plan::start(before, &seen, self.rules())?;
+        let begin = plan::start(before, &seen, self.rules())?;
         self.remember_ids(&seen.metadata);
-        let pinned = self.state.lock().pinned.clone();
-        if pinned.is_some() {
-            self.keep_to_pinned(&mut begin, pinned.as_ref());
-        }
         // What there is, but never less than where a waiting partition already is.
         let known = pinned.as_ref().unwrap_or(&seen.latest);
         let latest: PartitionOffsets = known
@@ -156,15 +159,6 @@ impl KafkaSource {
             has_group_id: self.config.group_id.is_some(),
             group: &self.group,
         }
-    }
-
-    /// An `AvailableNow` run reads the partitions it pinned; new ones are the next run's.
-    fn keep_to_pinned(&self, begin: &mut Start, pinned: Option<&PartitionOffsets>) {
-        let Some(pinned) = pinned else { return };
-        begin.from.retain(|tp, _| pinned.contains_key(tp));
-        begin
-            .gaps
-            .retain(|g| pinned.contains_key(&TopicPartition::new(g.topic.clone(), g.partition)));
     }
 
     /// Spark's precedence: no limit, then the gate, then the limits, then everything.

@@ -1,1 +1,216 @@
-//! Placeholder for admission.
+//! What one batch takes: limits, gates, pinned ends, new partitions, other engines' batches.
+
+use crate::support::*;
+use millstream_core::contract::{Limit, Source as _, SourceRange};
+use millstream_core::env::Env;
+use millstream_core::offsets::Offsets;
+use millstream_kafka::{KafkaConfig, KafkaSource, ReadMode};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+const ALL: (&str, &str) = ("subscribe", "t");
+
+fn ends(range: &SourceRange) -> Vec<i64> {
+    Offsets::parse(&json(&range.end)).unwrap().0.into_values().collect()
+}
+
+#[tokio::test]
+async fn everything_new_is_admitted_and_then_nothing() {
+    let broker = broker(&[("t", 2)]);
+    let at = broker.bootstrap_servers();
+    let source = source(&at, &[ALL]);
+    let start = r#"{"t":{"0":0,"1":0}}"#;
+    let nothing = admit(&source, start).await.unwrap();
+    assert_eq!((nothing.range, json(&nothing.latest).as_str()), (None, start));
+    produce(&at, "t", 1, 0, 3).await;
+    let admitted = admit(&source, start).await.unwrap();
+    let range = admitted.range.unwrap();
+    assert_eq!(json(&range.start), start);
+    assert_eq!(json(&range.end), r#"{"t":{"0":0,"1":3}}"#);
+    assert_eq!(range.detail["topics"]["t"], broker.topic_id("t").unwrap().to_string());
+    assert_eq!(range.detail["epochs"]["t"]["0"], 0);
+    let lag = source.lag(&position(start)).unwrap().unwrap();
+    assert_eq!((lag.min, lag.max, lag.avg, lag.total), (0, 3, 1.5, 3));
+    assert_eq!(admit_after(&source, &range).await.unwrap().range, None);
+}
+
+#[tokio::test]
+async fn a_rate_limit_is_shared_and_lifted_for_once() {
+    let broker = broker(&[("t", 3)]);
+    let at = broker.bootstrap_servers();
+    produce(&at, "t", 0, 0, 60).await;
+    produce(&at, "t", 1, 0, 30).await;
+    produce(&at, "t", 2, 0, 10).await;
+    let source = source(&at, &[ALL, ("maxOffsetsPerTrigger", "10")]);
+    let start = r#"{"t":{"0":0,"1":0,"2":0}}"#;
+    let range = admit(&source, start).await.unwrap().range.unwrap();
+    assert_eq!(ends(&range), [6, 3, 1]);
+    let range = admit_after(&source, &range).await.unwrap().range.unwrap();
+    assert_eq!(ends(&range), [12, 6, 2]);
+    let all = source.admit(&position(start), None, Limit::None).await.unwrap().range.unwrap();
+    assert_eq!(ends(&all), [60, 30, 10]);
+}
+
+#[tokio::test]
+async fn a_byte_limit_is_met_about() {
+    let broker = broker(&[("t", 2)]);
+    let at = broker.bootstrap_servers();
+    for partition in 0..2 {
+        for n in 0..20 {
+            produce(&at, "t", partition, n * 100, 100).await;
+        }
+    }
+    let source = source(&at, &[ALL, ("maxBytesPerTrigger", "6000")]);
+    let range = admit(&source, r#"{"t":{"0":0,"1":0}}"#).await.unwrap().range.unwrap();
+    let read = rows(&source, &range).await.unwrap();
+    let bytes: usize = read.len() * 18;
+    assert!((3_000..9_000).contains(&bytes), "{} rows", read.len());
+    let mut range = range;
+    let mut batches = 1;
+    while let Some(next) = admit_after(&source, &range).await.unwrap().range {
+        assert_eq!(next.start, range.end);
+        (range, batches) = (next, batches + 1);
+    }
+    assert_eq!(ends(&range), [2_000, 2_000]);
+    assert!((5..50).contains(&batches), "{batches}");
+    let tiny = crate::support::source(&at, &[ALL, ("maxBytesPerTrigger", "1")]);
+    let range = admit(&tiny, r#"{"t":{"0":0,"1":0}}"#).await.unwrap().range.unwrap();
+    assert_eq!(ends(&range), [1, 1], "one record at least");
+}
+
+struct Clock(AtomicI64);
+
+impl Env for Clock {
+    fn now_ms(&self) -> i64 {
+        self.0.load(Ordering::SeqCst)
+    }
+
+    fn uuid(&self) -> uuid::Uuid {
+        uuid::Uuid::nil()
+    }
+}
+
+#[tokio::test]
+async fn the_gate_waits_for_enough_or_long_enough() {
+    let broker = broker(&[("t", 1)]);
+    let at = broker.bootstrap_servers();
+    produce(&at, "t", 0, 0, 5).await;
+    let clock = Arc::new(Clock(AtomicI64::new(1_700_000_000_000)));
+    let pairs = [
+        ALL,
+        ("minOffsetsPerTrigger", "4"),
+        ("maxOffsetsPerTrigger", "5"),
+        ("maxTriggerDelay", "10s"),
+    ];
+    let config = KafkaConfig::from_options(&options(&at, &pairs), ReadMode::Stream).unwrap();
+    let source = KafkaSource::new(config, clock.clone());
+    let range = admit(&source, r#"{"t":{"0":3}}"#).await.unwrap().range.unwrap();
+    assert_eq!(ends(&range), [5], "the first trigger never waits");
+    produce(&at, "t", 0, 5, 3).await;
+    let waiting = admit_after(&source, &range).await.unwrap();
+    assert_eq!((waiting.range, json(&waiting.latest).as_str()), (None, r#"{"t":{"0":8}}"#));
+    produce(&at, "t", 0, 8, 6).await;
+    let range = admit_after(&source, &range).await.unwrap().range.unwrap();
+    assert_eq!(ends(&range), [10], "enough, and then the upper limit");
+    assert_eq!(admit(&source, r#"{"t":{"0":13}}"#).await.unwrap().range, None);
+    clock.0.fetch_add(10_000, Ordering::SeqCst);
+    assert!(admit(&source, r#"{"t":{"0":13}}"#).await.unwrap().range.is_some(), "long enough");
+}
+
+#[tokio::test]
+async fn new_partitions_and_topics_start_at_their_beginning() {
+    let broker = broker(&[("t-a", 1)]);
+    let at = broker.bootstrap_servers();
+    produce(&at, "t-a", 0, 0, 3).await;
+    let source = source(&at, &[("subscribePattern", "^t-"), ("startingOffsets", "latest")]);
+    let start = json(&source.initial_position().await.unwrap());
+    assert_eq!(start, r#"{"t-a":{"0":3}}"#);
+    broker.add_partitions("t-a", 2).unwrap();
+    broker.create_topic("t-b", 1).unwrap();
+    produce(&at, "t-a", 1, 0, 2).await;
+    produce(&at, "t-b", 0, 0, 1).await;
+    let (range, read) = everything(&source, &start).await;
+    assert_eq!(json(&range.start), r#"{"t-a":{"0":3,"1":0},"t-b":{"0":0}}"#);
+    assert_eq!(json(&range.end), r#"{"t-a":{"0":3,"1":2},"t-b":{"0":1}}"#);
+    assert_eq!(read.len(), 3);
+}
+
+#[tokio::test]
+async fn available_now_ends_where_it_was_pinned() {
+    let broker = broker(&[("t", 2)]);
+    let at = broker.bootstrap_servers();
+    produce(&at, "t", 0, 0, 10).await;
+    let source = source(&at, &[ALL, ("maxOffsetsPerTrigger", "4")]);
+    source.pin_available_now().await.unwrap();
+    produce(&at, "t", 0, 10, 10).await;
+    produce(&at, "t", 1, 0, 10).await;
+    broker.add_partitions("t", 3).unwrap();
+    let mut range = admit(&source, r#"{"t":{"0":0,"1":0}}"#).await.unwrap().range.unwrap();
+    let mut seen = vec![ends(&range)];
+    while let Some(next) = admit_after(&source, &range).await.unwrap().range {
+        seen.push(ends(&next));
+        range = next;
+    }
+    assert_eq!(seen, [vec![4, 0], vec![8, 0], vec![10, 0]]);
+}
+
+#[tokio::test]
+async fn available_now_refuses_what_it_pinned_and_lost() {
+    for lenient in ["true", "false"] {
+        let broker = broker(&[("t-a", 1), ("t-b", 1)]);
+        let at = broker.bootstrap_servers();
+        produce(&at, "t-a", 0, 0, 10).await;
+        let pattern = ("subscribePattern", "^t-");
+        let pinned = source(&at, &[pattern, ("failOnDataLoss", lenient)]);
+        pinned.pin_available_now().await.unwrap();
+        broker.delete_topic("t-b").unwrap();
+        let error = admit(&pinned, r#"{"t-a":{"0":0}}"#).await.unwrap_err();
+        assert_eq!(error.code(), "LOST_TOPIC_PARTITIONS_IN_END_OFFSET_WITH_TRIGGER_AVAILABLENOW");
+        let pinned = source(&at, &[pattern, ("failOnDataLoss", lenient)]);
+        pinned.pin_available_now().await.unwrap();
+        broker.truncate("t-a", 0, 0).unwrap();
+        let error = admit(&pinned, r#"{"t-a":{"0":0}}"#).await.unwrap_err();
+        assert_eq!(
+            error.code(),
+            "END_OFFSET_HAS_GREATER_OFFSET_FOR_TOPIC_PARTITION_THAN_LATEST_WITH_TRIGGER_AVAILABLENOW"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_batch_of_another_engine_is_read_between_its_ends() {
+    let broker = broker(&[("t", 2)]);
+    let at = broker.bootstrap_servers();
+    produce(&at, "t", 0, 0, 10).await;
+    produce(&at, "t", 1, 0, 10).await;
+    let source = source(&at, &[ALL]);
+    let start = position(r#"{"t":{"0":4}}"#);
+    let end = position(r#"{"t":{"0":9,"1":2}}"#);
+    let range = source.range_between(&start, &end).await.unwrap();
+    assert_eq!(json(&range.start), r#"{"t":{"0":4,"1":0}}"#);
+    assert_eq!(range.end, end);
+    assert_eq!(rows(&source, &range).await.unwrap().len(), 7);
+    let again: SourceRange = serde_json::from_str(&serde_json::to_string(&range).unwrap()).unwrap();
+    assert_eq!(again, range, "an intent survives its file");
+    let gone = position(r#"{"t":{"0":4,"1":0}}"#);
+    let error = source.range_between(&gone, &start).await.unwrap_err();
+    assert_eq!(error.code(), "KAFKA_DATA_LOSS_PARTITIONS_DELETED");
+    let error = source.range_between(&end, &gone).await.unwrap_err();
+    assert_eq!(error.code(), "KAFKA_DATA_LOSS_PARTITION_OFFSET_CHANGED");
+    let unknown = position(r#"{"t":{"0":4,"7":1}}"#);
+    let error = source.range_between(&start, &unknown).await.unwrap_err();
+    assert_eq!(error.code(), "KAFKA_DATA_LOSS_INITIAL_OFFSET_NOT_FOUND_FOR_PARTITIONS");
+}
+
+#[test]
+fn the_source_says_what_it_is() {
+    let subscribed = source("h:1", &[("subscribe", "b,a"), ("kafka.client.id", "secret")]);
+    assert_eq!(subscribed.describe(), "KafkaV2[Subscribe[b, a]]");
+    let identity = serde_json::json!({"format": "kafka", "subscribe": ["a", "b"]});
+    assert_eq!(subscribed.identity(), identity);
+    let assigned = source("h:1", &[("assign", r#"{"t":[1,0]}"#)]);
+    assert_eq!(assigned.describe(), "KafkaV2[Assign[t-0, t-1]]");
+    assert_eq!(assigned.identity()["assign"], serde_json::json!({"t": [0, 1]}));
+    let pattern = source("h:1", &[("subscribePattern", "t.*")]);
+    assert_eq!(pattern.describe(), "KafkaV2[SubscribePattern[t.*]]");
+}

@@ -111,8 +111,14 @@ async fn a_range_is_read_exactly_whatever_the_batches() {
     }
     let source = source(&at, &ALL);
     for (start, end) in [(0, 100), (3, 97), (10, 20), (15, 16), (99, 100), (0, 1), (9, 11)] {
-        let split =
-            Split { topic: "t".into(), topic_id: broker.topic_id("t"), partition: 0, start, end };
+        let split = Split {
+            topic: "t".into(),
+            topic_id: broker.topic_id("t"),
+            partition: 0,
+            start,
+            end,
+            leader_epoch: None,
+        };
         let read: Vec<_> =
             source.read(vec![split], None, ReadOptions::default()).try_collect().await.unwrap();
         assert_eq!(offsets(&to_rows(&read)), (start..end).collect::<Vec<_>>());
@@ -183,8 +189,14 @@ async fn a_range_of_nothing_but_aborted_records_ends() {
     transactions(&broker);
     let committed = source(&at, &[("subscribe", "t"), ("kafka.isolation.level", "read_committed")]);
     for (start, end) in [(10, 11), (11, 17), (16, 17), (12, 14)] {
-        let split =
-            Split { topic: "t".into(), topic_id: broker.topic_id("t"), partition: 0, start, end };
+        let split = Split {
+            topic: "t".into(),
+            topic_id: broker.topic_id("t"),
+            partition: 0,
+            start,
+            end,
+            leader_epoch: None,
+        };
         let read: Vec<_> =
             committed.read(vec![split], None, ReadOptions::default()).try_collect().await.unwrap();
         assert!(read.is_empty(), "[{start}, {end})");
@@ -220,7 +232,14 @@ async fn holes_and_compacted_tails_are_read_over() {
     assert_eq!(json(&range.end), format!(r#"{{"t":{{"0":{end},"1":2}}}}"#));
     let far = 3 + (1_i64 << 40);
     assert_eq!(offsets(&rows), [0, 1, 2, far, far + 1, 0, 1]);
-    let split = Split { topic: "t".into(), topic_id: None, partition: 0, start: 5, end: 9_000 };
+    let split = Split {
+        topic: "t".into(),
+        topic_id: None,
+        partition: 0,
+        start: 5,
+        end: 9_000,
+        leader_epoch: None,
+    };
     let read: Vec<_> = source(&at, &ALL)
         .read(vec![split], None, ReadOptions::default())
         .try_collect()

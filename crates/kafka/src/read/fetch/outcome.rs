@@ -2,7 +2,7 @@
 //! lost records.
 
 use super::Fetcher;
-use crate::client::{AT_END, AT_START, broker_error, is_retriable};
+use crate::client::{AT_END, AT_START, Metadata, broker_error, is_retriable};
 use crate::config::Isolation;
 use crate::loss;
 use crate::metrics::add;
@@ -13,6 +13,7 @@ use crate::read::state::PartitionState;
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::fetch_response::PartitionData;
 use millstream_core::Result;
+use millstream_core::offsets::TopicPartition;
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
@@ -144,8 +145,44 @@ impl Fetcher {
         }
         add(&self.source.counters.data_loss, 1);
         tracing::warn!(partition = %tp, from = state.next, last, "the log was truncated; skipped");
-        state.skip_all();
+        state.cut_at(state.next);
         Ok(Verdict::Done)
+    }
+
+    /// Whether a new leader still has the log that the range was planned on: it says where the
+    /// epoch known before ends there. Without this, a log that was truncated and has grown again
+    /// would be read as if nothing had happened.
+    pub(super) async fn check_epochs(
+        &self,
+        metadata: &Metadata,
+        states: &mut [PartitionState],
+    ) -> Result<()> {
+        let asked: BTreeMap<TopicPartition, i64> = states
+            .iter()
+            .filter_map(|s| match (s.sound_epoch, s.epoch) {
+                (Some(sound), Some(now)) if sound < now => Some((s.tp(), i64::from(sound))),
+                _ => None,
+            })
+            .collect();
+        if asked.is_empty() {
+            return Ok(());
+        }
+        let ends = self.source.cluster.leader_epoch_ends(metadata, &asked).await?;
+        for state in states {
+            let tp = state.tp();
+            let Some(end) = ends.get(&tp).copied().filter(|end| *end >= 0) else { continue };
+            let (epoch, last) = (state.sound_epoch.unwrap_or(-1), state.last_end());
+            if end < last {
+                if self.source.config.fail_on_data_loss {
+                    return Err(loss::log_truncated(&tp, last, epoch, end));
+                }
+                add(&self.source.counters.data_loss, 1);
+                tracing::warn!(partition = %tp, end, last, "the log was truncated; skipped");
+                state.cut_at(end);
+            }
+            state.sound_epoch = state.epoch;
+        }
+        Ok(())
     }
 
     /// The metadata does not know the partition; `true` to ask again.
@@ -164,7 +201,7 @@ impl Fetcher {
     }
 
     /// The topic has another id than the one the batch was planned with.
-    pub(super) fn recreated(&self, state: &mut PartitionState, now: Uuid) -> Result<()> {
+    pub(super) fn recreated(&self, state: &PartitionState, now: Uuid) -> Result<()> {
         let known = state.id.map(|id| id.to_string()).unwrap_or_default();
         if self.source.config.fail_on_data_loss {
             let error = loss::topic_recreated(&state.origin.topic, &known, &now.to_string());
