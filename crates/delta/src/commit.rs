@@ -93,6 +93,8 @@ pub(crate) struct TableState {
     pub snapshot: Option<Snapshot>,
     /// The table this writer belongs to, once it is known.
     pub table_id: Option<String>,
+    /// The newest version that was ever seen.
+    pub seen: Option<u64>,
 }
 
 impl TableState {
@@ -113,7 +115,12 @@ impl TableState {
                 return Err(error);
             }
         }
+        let version = self.snapshot.as_ref().map(|s| s.version);
         let found = self.snapshot.as_ref().map(|s| s.metadata.id.as_str());
+        if found.is_some() && found == self.table_id.as_deref() && version < self.seen {
+            return Err(went_back(files, self.seen.unwrap_or(0), version.unwrap_or(0)));
+        }
+        self.seen = version.or(self.seen);
         match (&self.table_id, found) {
             (Some(expected), found) if found != Some(expected.as_str()) => {
                 let found =
@@ -135,6 +142,17 @@ impl TableState {
             _ => Ok(()),
         }
     }
+}
+
+fn went_back(files: &dyn LogFiles, seen: u64, found: u64) -> Error {
+    Error::corrupt(
+        "DELTA_LOG_WENT_BACK",
+        format!(
+            "The log in `{}` was at version {seen} and ends at version {found} now.",
+            files.dir().display()
+        ),
+    )
+    .cure("Restore the missing entries; a commit here would take the place of a lost one.")
 }
 
 /// Creates the entry of `staged`.

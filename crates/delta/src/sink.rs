@@ -105,6 +105,7 @@ impl DeltaSink {
             &limits,
         )?;
         let table_id = snapshot.as_ref().map(|s| s.metadata.id.clone());
+        let seen = snapshot.as_ref().map(|s| s.version);
         Ok(DeltaSink {
             inner: Arc::new(Inner {
                 options,
@@ -112,7 +113,7 @@ impl DeltaSink {
                 env,
                 plan,
                 write: Arc::new(write),
-                state: Mutex::new(TableState { snapshot, table_id }),
+                state: Mutex::new(TableState { snapshot, table_id, seen }),
                 maintenance: Maintenance::default(),
             }),
         })
@@ -352,6 +353,3 @@ impl Sink for DeltaSink {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -133,11 +133,13 @@ impl LogFiles for LocalLog {
     }
 }
 
-/// `Ok(None)` for a missing file or directory.
+/// `Ok(None)` for a missing file or directory, and for one below what is a file.
 pub(crate) fn absent_is_none<T>(result: io::Result<T>, path: &Path) -> Result<Option<T>> {
     match result {
         Ok(value) => Ok(Some(value)),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            Ok(None)
+        }
         Err(e) => Err(io_error(Operation::Read, path, e)),
     }
 }

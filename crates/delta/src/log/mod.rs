@@ -8,6 +8,3 @@ pub(crate) mod entry;
 pub(crate) mod files;
 pub(crate) mod names;
 pub(crate) mod snapshot;
-
-#[cfg(test)]
-mod tests;

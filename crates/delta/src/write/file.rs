@@ -20,7 +20,9 @@ pub(super) struct OpenFile {
     /// Path in the log.
     log_path: String,
     partition_values: PartitionValues,
-    writer: ArrowWriter<File>,
+    /// The same file as the writer's, to make it durable when the writer is done.
+    file: Arc<File>,
+    writer: ArrowWriter<Arc<File>>,
     collected: Collected,
     rows: u64,
     last_used: u64,
@@ -46,8 +48,10 @@ impl OpenFile {
             .create_new(true)
             .open(&path)
             .map_err(|e| io_error(Operation::Write, &path, e))?;
+        let file = Arc::new(file);
         let schema = Arc::clone(&config.data_schema);
-        let writer = ArrowWriter::try_new_with_options(file, schema, physical::options());
+        let writer =
+            ArrowWriter::try_new_with_options(Arc::clone(&file), schema, physical::options());
         let writer = physical::written(&path, writer)?;
         let partition_values = config
             .partition_columns
@@ -59,6 +63,7 @@ impl OpenFile {
             log_path: partition::encode_path(&relative),
             path,
             partition_values,
+            file,
             writer,
             collected: Collected::new(&config.stats),
             rows: 0,
@@ -97,11 +102,11 @@ impl OpenFile {
     }
 
     /// Ends the file and makes its content durable; its name becomes so with the directory.
-    pub(super) fn close(mut self, config: &WriteConfig) -> Result<AddFile> {
-        let metadata = physical::written(&self.path, self.writer.finish())?;
-        let file = physical::written(&self.path, self.writer.into_inner())?;
-        file.sync_all().map_err(|e| io_error(Operation::Sync, &self.path, e))?;
-        let size = file.metadata().map_err(|e| io_error(Operation::Read, &self.path, e))?.len();
+    pub(super) fn close(self, config: &WriteConfig) -> Result<AddFile> {
+        let metadata = physical::written(&self.path, self.writer.close())?;
+        self.file.sync_all().map_err(|e| io_error(Operation::Sync, &self.path, e))?;
+        let found = self.file.metadata();
+        let size = found.map_err(|e| io_error(Operation::Read, &self.path, e))?.len();
         Ok(AddFile {
             stats: Some(self.collected.to_json(self.rows, &metadata)),
             path: self.log_path,

@@ -317,6 +317,3 @@ fn wrong_schema(expected: &Schema, found: &Schema) -> Error {
         format!("A batch has another schema than the table needs: {found}, not {expected}."),
     )
 }
-
-#[cfg(test)]
-mod tests;

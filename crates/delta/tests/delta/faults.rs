@@ -1,0 +1,195 @@
+//! Lost answers: the creation of an entry says that it failed, and has or has not happened.
+
+use crate::support::*;
+use millstream_core::contract::{CommitOutcome, Probe, Sink};
+use millstream_core::{Error, ErrorKind, Result};
+use millstream_delta::{DeltaSink, DeltaSinkOptions, LocalLog, LogFiles, Stamp};
+use millstream_store::Created;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+/// What happens to a creation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    None,
+    /// The entry lands, the answer is an error.
+    Landed,
+    /// The entry does not land, the answer is an error.
+    Lost,
+    /// The entry lands when [`FaultyLog::deliver`] is called, the answer is an error.
+    Late,
+    /// The disk is full, and says so.
+    Full,
+}
+
+#[derive(Debug)]
+struct FaultyLog {
+    log: LocalLog,
+    next: Mutex<Fault>,
+    late: Mutex<Option<(String, Vec<u8>)>>,
+    settled: AtomicUsize,
+}
+
+impl FaultyLog {
+    fn new(table: &Path) -> Arc<Self> {
+        Arc::new(FaultyLog {
+            log: LocalLog::new(table),
+            next: Mutex::new(Fault::None),
+            late: Mutex::new(None),
+            settled: AtomicUsize::new(0),
+        })
+    }
+
+    fn fail_next(&self, fault: Fault) {
+        *self.next.lock().unwrap() = fault;
+    }
+
+    fn deliver(&self) -> Created {
+        let (name, bytes) = self.late.lock().unwrap().take().unwrap();
+        self.log.create(&name, &bytes).unwrap()
+    }
+}
+
+impl LogFiles for FaultyLog {
+    fn dir(&self) -> &Path {
+        self.log.dir()
+    }
+
+    fn read(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        self.log.read(name)
+    }
+
+    fn stamp(&self, name: &str) -> Result<Option<Stamp>> {
+        self.log.stamp(name)
+    }
+
+    fn names(&self) -> Result<Option<Vec<String>>> {
+        self.log.names()
+    }
+
+    fn create(&self, name: &str, bytes: &[u8]) -> Result<Created> {
+        let fault = std::mem::replace(&mut *self.next.lock().unwrap(), Fault::None);
+        let unclear = || Err(Error::unavailable("STORE_IO", "The answer was lost."));
+        match fault {
+            Fault::None => self.log.create(name, bytes),
+            Fault::Landed => {
+                assert_eq!(self.log.create(name, bytes)?, Created::Created);
+                unclear()
+            }
+            Fault::Lost => unclear(),
+            Fault::Late => {
+                *self.late.lock().unwrap() = Some((name.to_owned(), bytes.to_vec()));
+                unclear()
+            }
+            Fault::Full => Err(Error::new(ErrorKind::Exhausted, "STORE_FULL", "The disk is full.")),
+        }
+    }
+
+    fn settle(&self, name: &str) -> Result<()> {
+        self.settled.fetch_add(1, Ordering::SeqCst);
+        self.log.settle(name)
+    }
+}
+
+fn faulty(path: &Path) -> (DeltaSink, Arc<FaultyLog>) {
+    let log = FaultyLog::new(path);
+    let options = DeltaSinkOptions::new(path);
+    let files: Arc<dyn LogFiles> = Arc::clone(&log) as _;
+    (DeltaSink::prepare_with(options, &ddl("id BIGINT"), env(), files).unwrap(), log)
+}
+
+#[tokio::test]
+async fn a_lost_answer_is_resolved_by_probing() {
+    // At the creation of the table and in its middle.
+    for before in [0u64, 2] {
+        for fault in [Fault::Landed, Fault::Lost] {
+            let dir = tempfile::tempdir().unwrap();
+            let (sink, log) = faulty(dir.path());
+            let q = query();
+            for batch in 0..before {
+                append(&sink, q, batch, &ids(0..1)).await;
+            }
+            let tag = tag(q, before);
+            let staged = stage(&sink, &tag, &ids(0..1)).unwrap();
+            log.fail_next(fault);
+            let outcome = sink.commit(&tag, &staged).await.unwrap();
+            assert!(matches!(outcome, CommitOutcome::Unknown(_)), "{outcome:?}");
+            let settled = log.settled.load(Ordering::SeqCst);
+            let found = sink.probe(q, tag.batch).await.unwrap();
+            if fault == Fault::Landed {
+                let expected = Probe::Committed {
+                    attempt: Some(tag.attempt),
+                    digest_low_48: Some(tag.digest.low_48_bits()),
+                };
+                assert_eq!(found, expected);
+                assert!(log.settled.load(Ordering::SeqCst) > settled, "made durable first");
+            } else {
+                assert_eq!(found, Probe::Absent);
+                assert_eq!(committed(sink.commit(&tag, &staged).await.unwrap()), before);
+            }
+            assert_eq!(row_count(dir.path()), before + 1);
+            assert_eq!(append(&sink, q, before + 1, &ids(0..1)).await, before + 1);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_late_entry_never_doubles_a_batch() {
+    // The late entry arrives before the second try: that try finds it.
+    let dir = tempfile::tempdir().unwrap();
+    let (sink, log) = faulty(dir.path());
+    let q = query();
+    append(&sink, q, 0, &ids(0..1)).await;
+    let second = tag(q, 1);
+    let staged = stage(&sink, &second, &ids(1..2)).unwrap();
+    log.fail_next(Fault::Late);
+    assert!(matches!(sink.commit(&second, &staged).await.unwrap(), CommitOutcome::Unknown(_)));
+    assert_eq!(sink.probe(q, second.batch).await.unwrap(), Probe::Absent);
+    assert_eq!(log.deliver(), Created::Created);
+    let outcome = sink.commit(&second, &staged).await.unwrap();
+    assert!(matches!(outcome, CommitOutcome::AlreadyThere), "{outcome:?}");
+    assert_eq!(row_count(dir.path()), 2);
+
+    // It arrives after the second try: its place is taken.
+    let third = tag(q, 2);
+    let staged = stage(&sink, &third, &ids(2..3)).unwrap();
+    log.fail_next(Fault::Late);
+    assert!(matches!(sink.commit(&third, &staged).await.unwrap(), CommitOutcome::Unknown(_)));
+    assert_eq!(committed(sink.commit(&third, &staged).await.unwrap()), 2);
+    assert_eq!(log.deliver(), Created::Exists);
+    assert_eq!(row_count(dir.path()), 3);
+}
+
+#[tokio::test]
+async fn a_full_disk_is_an_error_and_no_doubt() {
+    let dir = tempfile::tempdir().unwrap();
+    let (sink, log) = faulty(dir.path());
+    let tag = tag(query(), 0);
+    let staged = stage(&sink, &tag, &ids(0..1)).unwrap();
+    log.fail_next(Fault::Full);
+    assert_eq!(sink.commit(&tag, &staged).await.unwrap_err().code(), "STORE_FULL");
+    assert_eq!(committed(sink.commit(&tag, &staged).await.unwrap()), 0);
+}
+
+#[tokio::test]
+async fn an_unwritable_directory_is_an_error_and_no_doubt() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = tempfile::tempdir().unwrap();
+    let (sink, _) = faulty(dir.path());
+    let q = query();
+    append(&sink, q, 0, "").await;
+    let log = dir.path().join("_delta_log");
+    std::fs::set_permissions(&log, std::fs::Permissions::from_mode(0o555)).unwrap();
+    // The superuser may write anyway; then there is nothing to see here.
+    let writable = std::fs::write(log.join("x"), "x").is_ok();
+    let next = tag(q, 1);
+    let staged = stage(&sink, &next, "").unwrap();
+    let outcome = sink.commit(&next, &staged).await;
+    std::fs::set_permissions(&log, std::fs::Permissions::from_mode(0o755)).unwrap();
+    if writable {
+        committed(outcome.unwrap());
+    } else {
+        assert_eq!(outcome.unwrap_err().kind(), ErrorKind::Invalid);
+    }
+}

@@ -1,0 +1,185 @@
+//! Opening tables: of other engines, damaged, incomplete, and with every kind of checkpoint.
+
+use crate::support::*;
+use millstream_delta::DeltaTable;
+use serde_json::json;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn spark_table() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/delta/data/spark-4.2")
+}
+
+/// A table of our own with `commits` commits and a checkpoint every `interval`.
+async fn table_with_checkpoints(path: &Path, commits: u64, interval: u64) {
+    let interval = interval.to_string();
+    let options = with_properties(path, &[("delta.checkpointInterval", &interval)]);
+    let sink = millstream_delta::DeltaSink::prepare(options, &ddl("id BIGINT"), env()).unwrap();
+    let q = query();
+    for batch in 0..commits {
+        append(&sink, q, batch, &ids(batch..batch + 1)).await;
+        use millstream_core::contract::Sink as _;
+        sink.after_completion().await.unwrap();
+        sink.finish_maintenance().await.unwrap();
+    }
+}
+
+#[test]
+fn a_table_of_real_spark_is_read() {
+    let table = open(&spark_table());
+    assert_eq!((table.version(), table.id()), (0, "a5b06de1-075e-43cf-9e57-09d14b6188c7"));
+    assert_eq!(table.schema(), &ddl("v STRING"));
+    assert_eq!(table.txn("4077a053-3254-4644-9959-6babc266d209"), Some(0));
+    let files = table.active_files().unwrap();
+    assert_eq!(files.len(), 1);
+    assert_eq!(files[0].num_records(), Some(1));
+    assert!(files[0].local_path(table.path()).unwrap().exists());
+    let commit = table.read_commit(0).unwrap().unwrap();
+    assert_eq!(commit.commit_info.unwrap()["operation"], "STREAMING UPDATE");
+    assert!(table.read_commit(1).unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_table_of_real_spark_is_gone_on_with() {
+    let dir = tempfile::tempdir().unwrap();
+    let from = spark_table();
+    fs::create_dir(dir.path().join("_delta_log")).unwrap();
+    for entry in fs::read_dir(from.join("_delta_log")).unwrap().map(Result::unwrap) {
+        fs::copy(entry.path(), dir.path().join("_delta_log").join(entry.file_name())).unwrap();
+    }
+    let sink = sink(dir.path(), "v STRING");
+    assert_eq!(append(&sink, query(), 0, "{\"v\":\"y\"}\n").await, 1);
+    assert_eq!(row_count(dir.path()), 2);
+    assert_eq!(open(dir.path()).protocol().min_writer_version, 2);
+}
+
+#[test]
+fn no_log_is_no_table() {
+    let dir = tempfile::tempdir().unwrap();
+    assert!(DeltaTable::open(dir.path()).unwrap().is_none());
+    fs::create_dir(dir.path().join("_delta_log")).unwrap();
+    assert!(DeltaTable::open(dir.path()).unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_damaged_entry_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    table_with_checkpoints(dir.path(), 4, 100).await;
+    let whole = fs::read(entry_path(dir.path(), 2)).unwrap();
+    let torn = &whole[..whole.len() - 20];
+    for damage in [&b""[..], torn, b"\n\n", b"{\"add\":{\"path\":1}}garbage\n"] {
+        fs::write(entry_path(dir.path(), 2), damage).unwrap();
+        let error = DeltaTable::open(dir.path()).unwrap_err();
+        assert_eq!(error.code(), "DELTA_LOG_CORRUPT");
+        assert!(error.message().contains("00000000000000000002.json"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_hole_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    table_with_checkpoints(dir.path(), 5, 100).await;
+    fs::rename(entry_path(dir.path(), 3), dir.path().join("kept")).unwrap();
+    let error = DeltaTable::open(dir.path()).unwrap_err();
+    assert_eq!(error.code(), "DELTA_LOG_INCOMPLETE");
+    assert!(error.message().contains("entry 3"), "{error}");
+    fs::rename(dir.path().join("kept"), entry_path(dir.path(), 3)).unwrap();
+    fs::remove_file(entry_path(dir.path(), 0)).unwrap();
+    assert_eq!(DeltaTable::open(dir.path()).unwrap_err().code(), "DELTA_LOG_INCOMPLETE");
+}
+
+#[tokio::test]
+async fn neither_a_missing_nor_a_stale_hint_hides_anything() {
+    let dir = tempfile::tempdir().unwrap();
+    table_with_checkpoints(dir.path(), 12, 5).await;
+    let hint = dir.path().join("_delta_log/_last_checkpoint");
+    let log =
+        |version: u64| dir.path().join(format!("_delta_log/{version:020}.checkpoint.parquet"));
+    assert!(log(5).exists() && log(10).exists());
+    // Entries that the checkpoint replaces are gone, as after a clean-up.
+    for version in 0..10 {
+        fs::remove_file(entry_path(dir.path(), version)).unwrap();
+    }
+    let expect = || {
+        let table = open(dir.path());
+        assert_eq!(table.version(), 11);
+        assert_eq!(row_count(dir.path()), 12);
+        assert_eq!(table.txns().len(), 2);
+    };
+    expect();
+    fs::write(&hint, json!({"version": 5, "size": 1}).to_string()).unwrap();
+    expect();
+    fs::write(&hint, "garbage").unwrap();
+    expect();
+    fs::remove_file(&hint).unwrap();
+    expect();
+    // Without its own entry the checkpoint still shows the version.
+    fs::remove_file(entry_path(dir.path(), 11)).unwrap();
+    fs::remove_file(entry_path(dir.path(), 10)).unwrap();
+    assert_eq!(open(dir.path()).version(), 10);
+    let sink = sink(dir.path(), "id BIGINT");
+    assert_eq!(append(&sink, query(), 0, &ids(0..1)).await, 11);
+}
+
+#[tokio::test]
+async fn a_damaged_checkpoint_is_replaced_by_an_older_one_or_named() {
+    let dir = tempfile::tempdir().unwrap();
+    table_with_checkpoints(dir.path(), 12, 5).await;
+    let newest = dir.path().join(format!("_delta_log/{:020}.checkpoint.parquet", 10));
+    fs::write(&newest, "PAR1 not at all").unwrap();
+    assert_eq!(row_count(dir.path()), 12);
+    for version in 0..10 {
+        fs::remove_file(entry_path(dir.path(), version)).unwrap();
+    }
+    let error = DeltaTable::open(dir.path()).unwrap_err();
+    assert_eq!(error.code(), "DELTA_CHECKPOINT_CORRUPT");
+    assert!(error.message().contains("00000000000000000010.checkpoint.parquet"));
+}
+
+#[tokio::test]
+async fn a_v2_checkpoint_is_refused_by_name_where_it_is_needed() {
+    let dir = tempfile::tempdir().unwrap();
+    table_with_checkpoints(dir.path(), 3, 100).await;
+    let v2 = "00000000000000000002.checkpoint.80a083e8-7026-4e79-81be-64bd76c43a11.parquet";
+    fs::write(dir.path().join("_delta_log").join(v2), "").unwrap();
+    assert_eq!(open(dir.path()).version(), 2);
+    for version in 0..3 {
+        fs::remove_file(entry_path(dir.path(), version)).unwrap();
+    }
+    let error = DeltaTable::open(dir.path()).unwrap_err();
+    assert_eq!(error.code(), "DELTA_UNSUPPORTED_FEATURE");
+    assert!(error.message().contains("v2Checkpoint"), "{error}");
+}
+
+#[tokio::test]
+async fn refreshing_follows_the_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let sink = sink(dir.path(), "id BIGINT");
+    let q = query();
+    append(&sink, q, 0, &ids(0..1)).await;
+    let mut table = open(dir.path());
+    append(&sink, q, 1, &ids(0..1)).await;
+    assert_eq!(table.version(), 0);
+    table.refresh().unwrap();
+    assert_eq!((table.version(), table.txn(&q.to_string())), (1, Some(1)));
+    fs::remove_dir_all(dir.path().join("_delta_log")).unwrap();
+    assert_eq!(table.refresh().unwrap_err().code(), "DELTA_TABLE_REPLACED");
+}
+
+#[tokio::test]
+async fn deletion_vectors_are_refused_when_files_are_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    table_with_checkpoints(dir.path(), 2, 100).await;
+    let file = open(dir.path()).active_files().unwrap().remove(0);
+    let mut add = serde_json::to_value(&file).unwrap();
+    add["deletionVector"] = json!({"storageType": "u", "pathOrInlineDv": "ab^-aqEH.-t@S}K{vb[*k^",
+        "offset": 4, "sizeInBytes": 40, "cardinality": 1});
+    foreign_commit(
+        dir.path(),
+        2,
+        &[json!({"remove": {"path": file.path, "deletionTimestamp": 1}}), json!({"add": add})],
+    );
+    let error = open(dir.path()).active_files().unwrap_err();
+    assert_eq!(error.code(), "DELTA_UNSUPPORTED_FEATURE");
+    assert!(error.message().contains("deletionVectors"));
+}
