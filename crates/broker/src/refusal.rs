@@ -10,6 +10,7 @@ use kafka_protocol::messages::create_partitions_response::CreatePartitionsTopicR
 use kafka_protocol::messages::create_topics_response::CreatableTopicResult;
 use kafka_protocol::messages::delete_records_response as delete_records;
 use kafka_protocol::messages::delete_topics_response::DeletableTopicResult;
+use kafka_protocol::messages::describe_configs_response::DescribeConfigsResult;
 use kafka_protocol::messages::fetch_response as fetch;
 use kafka_protocol::messages::find_coordinator_response::Coordinator;
 use kafka_protocol::messages::list_offsets_response as list_offsets;
@@ -99,6 +100,16 @@ fn refuse_admin(request: &RequestKind, code: i16) -> ResponseKind {
             });
             let answer = CreatePartitionsResponse::default().with_results(results.collect());
             ResponseKind::CreatePartitions(answer)
+        }
+        RequestKind::DescribeConfigs(r) => {
+            let results = r.resources.iter().map(|asked| {
+                DescribeConfigsResult::default()
+                    .with_resource_type(asked.resource_type)
+                    .with_resource_name(asked.resource_name.clone())
+                    .with_error_code(code)
+            });
+            let answer = DescribeConfigsResponse::default().with_results(results.collect());
+            ResponseKind::DescribeConfigs(answer)
         }
         RequestKind::DeleteRecords(r) => {
             let topics = r.topics.iter().map(|t| {

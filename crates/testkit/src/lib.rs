@@ -31,5 +31,5 @@ pub use client::Client;
 pub use harness::KafkaHarness;
 pub use ledger::{Audit, Ledger};
 pub use producer::{Producer, TestRecord};
-pub use real::{RealKafka, RealKafkaConfig};
+pub use real::{RealKafka, RealKafkaConfig, kafka_tool};
 pub use setup::{cache_dir, repository_root, require_real, skip_or_fail};

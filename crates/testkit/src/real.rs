@@ -131,6 +131,11 @@ impl RealKafka {
         all.collect::<Vec<_>>().join(",")
     }
 
+    /// Where the cluster keeps its data.
+    pub fn data_dir(&self) -> &Path {
+        self.data.path()
+    }
+
     /// Process id of a broker that runs.
     pub fn pid(&self, node: usize) -> Option<u32> {
         self.nodes.get(node)?.process.as_ref().map(|p| p.pid)
@@ -158,13 +163,6 @@ impl RealKafka {
     pub fn restart(&mut self, node: usize) -> Result<()> {
         self.launch(node)?;
         self.wait_ready()
-    }
-
-    /// A command-line tool of Kafka, with its class path: add arguments and run it.
-    pub fn tool(&self, class: &str) -> Command {
-        let mut command = Command::new("java");
-        command.arg("-Xmx256m").arg("-cp").arg(self.libs.join("*")).arg(class);
-        command
     }
 
     fn launch(&mut self, id: usize) -> Result<()> {
@@ -233,6 +231,17 @@ impl RealKafka {
         }
         Ok(())
     }
+}
+
+/// A command-line tool of Kafka, with its class path: add arguments and run it.
+///
+/// # Errors
+/// `TEST_PART_MISSING` without Java or jars.
+pub fn kafka_tool(class: &str) -> Result<Command> {
+    let mut command = Command::new("java");
+    command.args(["-Xmx256m", "-XX:TieredStopAtLevel=1", "-cp"]);
+    command.arg(libs()?.join("*")).arg(class).stdin(Stdio::null());
+    Ok(command)
 }
 
 impl RealNode {

@@ -49,6 +49,9 @@ pub(crate) async fn handle(shared: &Arc<Shared>, call: Call) -> Reply {
         RequestKind::DeleteRecords(r) => {
             ResponseKind::DeleteRecords(topics::delete_records(shared, node, r)).into()
         }
+        RequestKind::DescribeConfigs(r) => {
+            ResponseKind::DescribeConfigs(topics::describe_configs(shared, r)).into()
+        }
         RequestKind::FindCoordinator(r) => {
             ResponseKind::FindCoordinator(groups::find(shared, version, r)).into()
         }

@@ -12,10 +12,14 @@ use kafka_protocol::messages::delete_records_response::{
 };
 use kafka_protocol::messages::delete_topics_request::DeleteTopicState;
 use kafka_protocol::messages::delete_topics_response::DeletableTopicResult;
+use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
+use kafka_protocol::messages::describe_configs_response::{
+    DescribeConfigsResourceResult, DescribeConfigsResult,
+};
 use kafka_protocol::messages::{
     CreatePartitionsRequest, CreatePartitionsResponse, CreateTopicsRequest, CreateTopicsResponse,
     DeleteRecordsRequest, DeleteRecordsResponse, DeleteTopicsRequest, DeleteTopicsResponse,
-    TopicName,
+    DescribeConfigsRequest, DescribeConfigsResponse, TopicName,
 };
 use std::sync::Arc;
 use uuid::Uuid;
@@ -192,4 +196,63 @@ fn delete_before(
         ResponseError::KafkaStorageError
     })?;
     Ok(state.log.start())
+}
+
+/// Kafka's numbers: a topic as a resource, and where a setting comes from.
+const TOPIC_RESOURCE: i8 = 2;
+const SET_ON_TOPIC: i8 = 1;
+const DEFAULT: i8 = 5;
+
+/// The settings of topics that were given or that the broker acts upon.
+pub(crate) fn describe_configs(
+    shared: &Arc<Shared>,
+    request: DescribeConfigsRequest,
+) -> DescribeConfigsResponse {
+    let results = request.resources.into_iter().map(|asked| {
+        let result = DescribeConfigsResult::default()
+            .with_resource_type(asked.resource_type)
+            .with_resource_name(asked.resource_name.clone())
+            .with_error_message(None);
+        if asked.resource_type != TOPIC_RESOURCE {
+            // Brokers are asked about by the same request; they have nothing to say here.
+            return result;
+        }
+        match settings_of(shared, &asked) {
+            Some(configs) => result.with_configs(configs),
+            None => result
+                .with_error_code(ResponseError::UnknownTopicOrPartition.code())
+                .with_error_message(Some(text("This topic does not exist."))),
+        }
+    });
+    DescribeConfigsResponse::default().with_results(results.collect())
+}
+
+fn settings_of(
+    shared: &Shared,
+    asked: &DescribeConfigsResource,
+) -> Option<Vec<DescribeConfigsResourceResult>> {
+    let topic = shared.topic(&asked.resource_name)?;
+    let wanted = |name: &str| {
+        let keys = asked.configuration_keys.as_ref();
+        keys.is_none_or(|keys| keys.iter().any(|k| k.as_str() == name))
+    };
+    let defaults = [
+        ("max.message.bytes", shared.config.message_bytes_max.to_string()),
+        ("message.timestamp.type", "CreateTime".to_owned()),
+        ("retention.ms", "-1".to_owned()),
+    ];
+    let given = &topic.settings.given;
+    let defaults = defaults.into_iter().filter(|(name, _)| !given.contains_key(*name));
+    let all = given
+        .iter()
+        .map(|(name, value)| (name.clone(), value.clone(), SET_ON_TOPIC))
+        .chain(defaults.map(|(name, value)| (name.to_owned(), value, DEFAULT)));
+    let one = |(name, value, source): (String, String, i8)| {
+        DescribeConfigsResourceResult::default()
+            .with_name(text(name))
+            .with_value(Some(text(value)))
+            .with_config_source(source)
+            .with_documentation(None)
+    };
+    Some(all.filter(|(name, ..)| wanted(name)).map(one).collect())
 }
