@@ -15,7 +15,9 @@ use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::Column;
 use datafusion::datasource::{provider_as_source, source_as_provider};
 use datafusion::error::DataFusionError;
-use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Projection, SubqueryAlias};
+use datafusion::logical_expr::{
+    Expr, Filter, LogicalPlan, LogicalPlanBuilder, Projection, SubqueryAlias,
+};
 use millstream_core::{Error, Result};
 use std::sync::Arc;
 
@@ -143,6 +145,7 @@ fn trace(node: &LogicalPlan, column: &Column, stream: usize) -> Origin {
             below.map_or(Origin::Elsewhere, |below| trace(&alias.input, &below, stream))
         }
         LogicalPlan::Filter(filter) => match trace(&filter.input, column, stream) {
+            Origin::Value if drops_tombstones_only(filter, stream) => Origin::Value,
             Origin::Value => Origin::Filtered,
             other => other,
         },
@@ -153,6 +156,13 @@ fn trace(node: &LogicalPlan, column: &Column, stream: usize) -> Origin {
             if touches { Origin::Filtered } else { Origin::Elsewhere }
         }
     }
+}
+
+/// `WHERE value IS NOT NULL`: a NULL never is a dead letter, so this may as well come afterwards.
+fn drops_tombstones_only(filter: &Filter, stream: usize) -> bool {
+    let Expr::IsNotNull(operand) = &filter.predicate else { return false };
+    let Expr::Column(column) = operand.as_ref() else { return false };
+    matches!(trace(&filter.input, column, stream), Origin::Value)
 }
 
 fn is_stream(node: &LogicalPlan, stream: usize) -> bool {
@@ -246,6 +256,10 @@ impl Lift {
                 let mut exprs = projection.expr.clone();
                 exprs.push(Expr::Column(column).alias(DECODED_COLUMN));
                 Ok(LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(input))?))
+            }
+            LogicalPlan::Filter(filter) => {
+                let input = Arc::new(self.carry(&filter.input)?);
+                Ok(LogicalPlan::Filter(Filter::try_new(filter.predicate.clone(), input)?))
             }
             LogicalPlan::SubqueryAlias(alias) => {
                 let input = self.carry(&alias.input)?;

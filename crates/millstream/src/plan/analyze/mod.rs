@@ -20,6 +20,7 @@ mod rel;
 mod typed;
 
 pub(crate) use attribute::Attribute;
+pub(crate) use expr::data_type;
 pub(crate) use rel::Rel;
 pub(crate) use relation::{rename_columns, stream_rel, table_rel};
 pub(crate) use typed::Typed;
