@@ -5,21 +5,24 @@
 -- Records whose JSON is malformed or does not fit the schema go to the table
 -- `orders_dead_letters`, with their bytes and the reason.
 
+SET brokers = localhost:9092;
+
 CREATE OR REFRESH STREAMING TABLE orders
 COMMENT 'Every order once, with the place in Kafka that it came from'
 AS SELECT
-  o.id                            AS order_id,
+  o.id AS order_id,
   o.customer,
   o.amount,
   o.country,
-  timestamp_millis(o.ordered_ms)  AS ordered_at,
+  o.ordered_at,
   topic,
   partition,
   offset
 FROM (
   SELECT
     from_json(CAST(value AS STRING),
-      'id STRING, customer STRING, amount DECIMAL(12,2), country STRING, ordered_ms BIGINT') AS o,
+      'id STRING, customer STRING, amount DECIMAL(12,2), country STRING, ordered_at TIMESTAMP')
+      AS o,
     topic, partition, offset
   FROM STREAM read_kafka(
     bootstrapServers     => '${brokers}',

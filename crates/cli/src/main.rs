@@ -9,12 +9,17 @@ mod commands;
 mod demo;
 mod environment;
 mod logging;
+mod progress;
 mod signals;
 
 use args::{Cli, Command};
 use clap::Parser;
 use millstream_core::{Error, Result};
 use std::process::ExitCode;
+use tokio_util::sync::CancellationToken;
+
+/// Exit status of a command that a signal ended, as shells report it.
+const INTERRUPTED: u8 = 130;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -43,8 +48,23 @@ fn start(cli: &Cli) -> Result<ExitCode> {
 async fn run(cli: &Cli) -> Result<ExitCode> {
     let stop = signals::listen()?;
     match &cli.command {
+        Command::Run(args) => commands::run::run(args, stop).await,
+        Command::Check(args) => commands::check::run(args),
+        Command::Sql(args) => unless_stopped(stop, commands::sql::run(args)).await,
+        Command::Verify(args) => unless_stopped(stop, commands::verify::run(args)).await,
+        Command::Checkpoint { command } => commands::checkpoint::run(command).await,
         Command::Demo(args) => demo::run(args, stop).await,
         Command::Broker(args) => commands::broker::run(args, stop).await,
-        _ => Err(Error::internal("not yet")),
+    }
+}
+
+/// Commands that only read end with the first signal.
+async fn unless_stopped(
+    stop: CancellationToken,
+    command: impl Future<Output = Result<ExitCode>>,
+) -> Result<ExitCode> {
+    tokio::select! {
+        outcome = command => outcome,
+        () = stop.cancelled() => Ok(ExitCode::from(INTERRUPTED)),
     }
 }

@@ -1,3 +1,11 @@
 //! One module for each command.
 
 pub mod broker;
+pub mod check;
+pub mod checkpoint;
+pub mod pipeline;
+pub mod refresh;
+pub mod report;
+pub mod run;
+pub mod sql;
+pub mod verify;

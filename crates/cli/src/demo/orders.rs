@@ -1,6 +1,7 @@
 //! The demo's orders: seeded, so that the same seed gives the same topic, with the kinds of record
 //! that go wrong in life: malformed JSON, values of a wrong type, repeated keys, tombstones.
 
+use chrono::{DateTime, SecondsFormat};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
@@ -78,9 +79,9 @@ impl Generator {
 
     fn json(&mut self, order: &Order, number: u64) -> String {
         let country = COUNTRIES[self.random.random_range(0..COUNTRIES.len())];
-        let ordered_ms = START_MS + i64::try_from(number).unwrap_or(i64::MAX).saturating_mul(250);
+        let ordered_at = instant(number);
         format!(
-            r#"{{"id":"{}","customer":"{}","amount":{}.{:02},"country":"{country}","ordered_ms":{ordered_ms}}}"#,
+            r#"{{"id":"{}","customer":"{}","amount":{}.{:02},"country":"{country}","ordered_at":"{ordered_at}"}}"#,
             order.id,
             order.customer,
             order.cents / 100,
@@ -93,6 +94,14 @@ impl Generator {
         let keep = self.random.random_range(1..json.len());
         json.as_bytes().iter().take(keep).copied().collect()
     }
+}
+
+/// When order `number` came, four a second.
+fn instant(number: u64) -> String {
+    let after_ms = i64::try_from(number).unwrap_or(i64::MAX).saturating_mul(250);
+    DateTime::from_timestamp_millis(START_MS.saturating_add(after_ms))
+        .unwrap_or_default()
+        .to_rfc3339_opts(SecondsFormat::Millis, true)
 }
 
 fn wrong_type(order: &Order) -> String {

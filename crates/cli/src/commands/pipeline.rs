@@ -1,0 +1,86 @@
+//! Reading a pipeline file, for all commands that take one.
+
+use crate::args::PipelineArgs;
+use millstream::Session;
+use millstream::batch::LakeCatalog;
+use millstream::pipeline::Pipeline;
+use millstream_core::options::OptionMap;
+use millstream_core::trigger::Trigger;
+use millstream_core::{Error, Result};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// A pipeline without mistakes, and where it lies.
+pub struct Loaded {
+    /// The pipeline.
+    pub pipeline: Pipeline,
+    /// Directory of tables and checkpoints, absolute.
+    pub storage: PathBuf,
+}
+
+/// Reads the file; mistakes and warnings go to stderr, each with its place.
+///
+/// # Errors
+/// `FILE_UNREADABLE`; `PIPELINE_INVALID` where there are mistakes.
+pub fn load(args: &PipelineArgs) -> Result<Loaded> {
+    let text = read(&args.file)?;
+    let storage = absolute(&args.storage)?;
+    let session = session(&storage)?;
+    let pipeline = Pipeline::load(&session, &text, &overrides(&args.set));
+    let file = args.file.display();
+    for warning in &pipeline.warnings {
+        eprintln!("{file}:{warning} (warning)");
+    }
+    if pipeline.mistakes.is_empty() {
+        return Ok(Loaded { pipeline, storage });
+    }
+    for mistake in &pipeline.mistakes {
+        eprintln!("{file}:{mistake}");
+    }
+    let count = pipeline.mistakes.len();
+    let what = if count == 1 { "a mistake".to_owned() } else { format!("{count} mistakes") };
+    Err(Error::invalid("PIPELINE_INVALID", format!("`{file}` has {what}; see above.")))
+}
+
+/// A session over the tables of `storage`.
+///
+/// # Errors
+/// Where a default of the session cannot be set.
+pub fn session(storage: &Path) -> Result<Session> {
+    Session::builder().catalog(Arc::new(LakeCatalog::new(storage))).build()
+}
+
+/// The values of `--set`.
+pub fn overrides(set: &[(String, String)]) -> OptionMap {
+    set.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
+}
+
+/// The trigger of `--trigger`.
+///
+/// # Errors
+/// `INTERVAL_INVALID`.
+pub fn trigger(text: Option<&str>) -> Result<Trigger> {
+    text.map_or(Ok(Trigger::default()), Trigger::parse)
+}
+
+/// The text of a file.
+///
+/// # Errors
+/// `FILE_UNREADABLE`.
+pub fn read(file: &Path) -> Result<String> {
+    std::fs::read_to_string(file).map_err(|e| {
+        Error::invalid("FILE_UNREADABLE", format!("`{}` cannot be read.", file.display()))
+            .caused_by(e)
+    })
+}
+
+/// `path` from the root, so that it means the same for the whole life of the process.
+///
+/// # Errors
+/// `FILE_UNREADABLE` where there is no current directory.
+pub fn absolute(path: &Path) -> Result<PathBuf> {
+    std::path::absolute(path).map_err(|e| {
+        Error::invalid("FILE_UNREADABLE", format!("`{}` cannot be resolved.", path.display()))
+            .caused_by(e)
+    })
+}

@@ -1,0 +1,74 @@
+//! `millstream verify`: proves that tables hold every record once.
+
+use crate::args::{PipelineArgs, ReportFormat, VerifyArgs};
+use crate::commands::pipeline::{absolute, load};
+use crate::commands::report::{blocking, json};
+use millstream::checkpoint::{Inspection, open_read_only};
+use millstream::verify::{Report, Verdict, VerifyTarget, verify};
+use millstream_core::{Error, Result};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Audits every flow and prints what was found.
+///
+/// # Errors
+/// What keeps a checkpoint or a table from being read.
+pub async fn run(args: &VerifyArgs) -> Result<ExitCode> {
+    let targets = match (&args.file, &args.table, &args.checkpoint) {
+        (Some(file), _, _) => of_pipeline(args, file)?,
+        (None, Some(table), Some(checkpoint)) => vec![of_table(table, checkpoint).await?],
+        _ => return Err(Error::invalid("VERIFY_NO_TARGET", "There is nothing to verify.")),
+    };
+    let mut reports = Vec::new();
+    for target in targets {
+        reports.push(blocking(move || verify(&target)).await?);
+    }
+    match args.format {
+        ReportFormat::Json => println!("{}", json(&reports)?),
+        ReportFormat::Text => reports.iter().for_each(|report| println!("{report}\n")),
+    }
+    Ok(ExitCode::from(worst(&reports).exit_status()))
+}
+
+fn worst(reports: &[Report]) -> Verdict {
+    let any = |verdict: Verdict| reports.iter().any(|r| r.verdict == verdict);
+    if any(Verdict::Violation) {
+        Verdict::Violation
+    } else if any(Verdict::Unknown) || reports.is_empty() {
+        Verdict::Unknown
+    } else {
+        Verdict::Clean
+    }
+}
+
+fn of_pipeline(args: &VerifyArgs, file: &Path) -> Result<Vec<VerifyTarget>> {
+    let args = PipelineArgs {
+        file: file.to_path_buf(),
+        storage: args.storage.clone(),
+        set: args.set.clone(),
+    };
+    let loaded = load(&args)?;
+    let storage = &loaded.storage;
+    let target = |flow: &millstream::pipeline::PipelineFlow| {
+        Ok(VerifyTarget {
+            checkpoint: flow.checkpoint_path(storage),
+            table: flow.table_path(storage)?,
+            dead_letters: flow.dead_letter_path(storage)?,
+        })
+    };
+    loaded.pipeline.flows.iter().map(target).collect()
+}
+
+/// The table, with the dead letters that the checkpoint remembers as its other sink.
+async fn of_table(table: &Path, checkpoint: &Path) -> Result<VerifyTarget> {
+    let table = absolute(table)?;
+    let store = open_read_only(checkpoint).await?;
+    let identity = Inspection::of(&*store).await?.identity;
+    let sinks = identity.as_ref().and_then(|i| i["sinks"].as_array());
+    let dead_letters = sinks
+        .filter(|sinks| sinks.len() == 2)
+        .and_then(|sinks| sinks.first())
+        .and_then(|sink| sink["path"].as_str().map(PathBuf::from))
+        .filter(|path| *path != table);
+    Ok(VerifyTarget { checkpoint: checkpoint.to_path_buf(), table, dead_letters })
+}
