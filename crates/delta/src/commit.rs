@@ -181,8 +181,9 @@ pub(crate) fn commit(
         // a commit that the next run finds by its txn.
         match files.create(&names::entry(entry.version), &entry.bytes) {
             Ok(Created::Created) => {
-                landed(files, state, entry.light, &staged.create);
-                return Ok(CommitOutcome::Committed { version: entry.version });
+                let version = entry.version;
+                landed(files, state, entry, &staged.create);
+                return Ok(CommitOutcome::Committed { version });
             }
             Ok(Created::Exists) => {
                 tracing::debug!(version = entry.version, attempt, "another writer was first");
@@ -205,11 +206,12 @@ pub(crate) fn commit(
 fn landed(
     files: &dyn LogFiles,
     state: &mut TableState,
-    light: LightEntry,
+    entry: PlannedEntry,
     create: &Option<StagedTable>,
 ) {
+    state.seen = Some(entry.version);
     let followed = match &mut state.snapshot {
-        Some(snapshot) => snapshot.advance(files, light),
+        Some(snapshot) => snapshot.advance(files, entry.light),
         None => Ok(Followed::Lost),
     };
     if !matches!(followed, Ok(Followed::UpToDate)) {

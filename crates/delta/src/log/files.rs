@@ -50,6 +50,8 @@ pub trait LogFiles: Send + Sync + Debug {
 #[derive(Debug)]
 pub struct LocalLog {
     dir: PathBuf,
+    /// Set once the directories above are known to be durable.
+    settled: AtomicBool,
     /// Set by a failed fsync: what can be read may not be what the disk holds.
     poisoned: AtomicBool,
 }
@@ -57,7 +59,11 @@ pub struct LocalLog {
 impl LocalLog {
     /// The log of the table at `table`. Does no I/O.
     pub fn new(table: &Path) -> Self {
-        LocalLog { dir: table.join("_delta_log"), poisoned: AtomicBool::new(false) }
+        LocalLog {
+            dir: table.join("_delta_log"),
+            settled: AtomicBool::new(false),
+            poisoned: AtomicBool::new(false),
+        }
     }
 
     fn guarded<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
@@ -114,8 +120,10 @@ impl LogFiles for LocalLog {
 
     fn create(&self, name: &str, bytes: &[u8]) -> Result<Created> {
         self.guarded(|| {
-            if !self.dir.is_dir() {
+            if !self.settled.load(Ordering::Acquire) || !self.dir.is_dir() {
                 durable::create_dirs(&self.dir, Access::Umask)?;
+                settle_upwards(&self.dir)?;
+                self.settled.store(true, Ordering::Release);
             }
             durable::create_new(&self.dir.join(name), bytes, Access::Umask)
         })
@@ -131,6 +139,20 @@ impl LogFiles for LocalLog {
             }
         })
     }
+}
+
+/// Makes a directory durable in all its parents: a process that died may have made any of them
+/// without getting that far. Parents far above may not be ours to open; they are old.
+pub(crate) fn settle_upwards(dir: &Path) -> Result<()> {
+    durable::fsync_dir(dir)?;
+    for (above, parent) in dir.ancestors().skip(1).enumerate() {
+        let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+        match durable::fsync_dir(parent) {
+            Err(error) if above == 0 || error.code() == "STORE_SYNC_FAILED" => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// `Ok(None)` for a missing file or directory, and for one below what is a file.

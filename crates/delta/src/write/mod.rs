@@ -15,6 +15,7 @@ mod split;
 pub(crate) mod stats;
 
 use crate::log::actions::AddFile;
+use crate::log::files::settle_upwards;
 use arrow::array::{Array, ArrayRef, RecordBatch};
 use arrow::compute;
 use arrow::datatypes::{Schema, SchemaRef};
@@ -28,8 +29,9 @@ use partition::PartitionColumn;
 use split::Splitter;
 use stats::StatsPlan;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Files open at a time.
 pub const OPEN_FILES_MAX: usize = 64;
@@ -53,6 +55,8 @@ pub(crate) struct WriteConfig {
     pub stats: StatsPlan,
     pub max_records_per_file: u64,
     pub target_file_bytes: u64,
+    /// Set once the table's directory is known to be durable.
+    pub root_settled: AtomicBool,
 }
 
 /// Choices of [`WriteConfig`] that are not the schema's.
@@ -108,6 +112,7 @@ impl WriteConfig {
             stats,
             max_records_per_file: limits.max_records_per_file.unwrap_or(u64::MAX).max(1),
             target_file_bytes: limits.target_file_bytes.max(1),
+            root_settled: AtomicBool::new(false),
         })
     }
 }
@@ -188,9 +193,19 @@ impl DeltaWriter {
         for key in keys {
             self.close(&key)?;
         }
-        // Every file is durable in itself; its name is once its directory is.
-        for dir in &self.ready_dirs {
+        // Every file is durable in itself; its name is once its directory is, in all its parents.
+        let root = &self.config.root;
+        let all: BTreeSet<&Path> = self
+            .ready_dirs
+            .iter()
+            .flat_map(|dir| dir.ancestors().take_while(|at| at.starts_with(root)))
+            .collect();
+        for dir in all.iter().rev() {
             durable::fsync_dir(dir)?;
+        }
+        if !all.is_empty() && !self.config.root_settled.load(Ordering::Acquire) {
+            settle_upwards(root)?;
+            self.config.root_settled.store(true, Ordering::Release);
         }
         self.done.sort_by(|a, b| a.path.cmp(&b.path));
         Ok(std::mem::take(&mut self.done))
