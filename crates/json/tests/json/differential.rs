@@ -1,0 +1,1 @@
+//! The two parsers against each other and against a general one.

@@ -1,0 +1,5 @@
+//! Tests of the decoder through its public interface.
+
+mod differential;
+mod oracle;
+mod support;
