@@ -17,6 +17,8 @@ use std::sync::Arc;
 
 /// First version in which an answer can name topics by id only.
 const BY_ID: i16 = 13;
+/// First version whose clients know the error that asks them to abort their transaction.
+const ABORTABLE: i16 = 11;
 /// First version in which zstd may be used.
 const ZSTD: i16 = 7;
 
@@ -132,7 +134,12 @@ fn one_partition(
     let _transaction = if header.is_transactional() {
         let coordinator = shared.coordinator.lock();
         let (id, epoch) = (header.producer_id, header.producer_epoch);
-        coordinator.may_write(id, epoch, &topic.name, index).map_err(refuse)?;
+        coordinator.may_write(id, epoch, &topic.name, index).map_err(|error| match error {
+            ResponseError::InvalidTxnState if version >= ABORTABLE => {
+                refuse(ResponseError::TransactionAbortable)
+            }
+            error => refuse(error),
+        })?;
         Some(coordinator)
     } else {
         None

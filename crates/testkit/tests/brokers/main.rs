@@ -3,8 +3,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod by_librdkafka;
-mod by_protocol;
+mod coordination;
+mod logs;
 mod script;
+mod support;
+mod topics;
+mod transactions;
 
 use millstream_testkit::KafkaHarness;
 
