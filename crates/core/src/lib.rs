@@ -23,3 +23,6 @@ pub mod secret;
 pub mod trigger;
 
 pub use error::{Error, ErrorKind, Result};
+
+#[cfg(any(test, feature = "sim"))]
+pub mod sim;

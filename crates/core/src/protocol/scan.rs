@@ -224,7 +224,13 @@ impl Scan {
         let listed = |dir: &str| self.lists.get(dir).is_some_and(|names| !names.is_empty());
         log.history = listed(paths::LEDGER) || listed(paths::PREPARED);
         match self.metadata() {
-            Ok(None) => log.metadata_missing = newest.is_some() || log.completed.is_some(),
+            // Claims, too, are younger than the id they were made under.
+            Ok(None) => {
+                log.metadata_missing = newest.is_some()
+                    || log.completed.is_some()
+                    || log.history
+                    || listed(paths::LEASES);
+            }
             Ok(Some(_)) => {}
             Err(e) => log.damage.push(Damage::new(paths::METADATA, &e)),
         }

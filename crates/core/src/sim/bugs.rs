@@ -1,0 +1,84 @@
+//! Defects that the simulator must notice.
+
+/// One defect of a run, of a sink or of the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PlantedBug {
+    /// Recovery takes every sink for one that lacks the batch.
+    SkipProbe,
+    /// Recovery takes every digest for the right one.
+    IgnoreDigest,
+    /// `commits/N` is written before the sinks commit.
+    CompleteBeforeSinks,
+    /// `commits/N` is written when the first of several sinks has committed.
+    CompleteAfterFirstSink,
+    /// Nobody looks for a newer claim before committing.
+    NoLeaseCheck,
+    /// A claim takes the newest epoch instead of the one after it.
+    AcceptOlderEpoch,
+    /// Every attempt of a batch stages under the same name.
+    ReuseAttemptNames,
+    /// A batch that some sink holds is executed again for the others.
+    ReexecuteInsteadOfRollForward,
+    /// Some other sealed attempt is rolled forward than the one that the sinks name.
+    AdoptWrongAttempt,
+    /// Files of the checkpoint are not synced.
+    ForgetFsync,
+    /// Files that a dead run left visible but unsynced are trusted as they are.
+    NoSettle,
+    /// The sink's commit is not synced.
+    SinkNotSynced,
+    /// Staged files are deleted when the answer of a commit is unclear.
+    DeleteStagedOnDoubt,
+    /// An unclear commit is repeated without a probe.
+    UnknownIsAbsent,
+    /// An unclear commit counts as done.
+    UnknownIsCommitted,
+    /// A sink that is further than the batch counts as holding it.
+    SkipByNumberOnly,
+    /// `offsets/N` is written over an existing one.
+    OverwriteIntent,
+    /// `offsets/N+1` is written before `commits/N`.
+    PlanBeforeCompletion,
+    /// A logged batch is planned anew instead of being executed as logged.
+    ReplanOnRecovery,
+    /// The attempt is sealed after the sinks have committed.
+    SealAfterCommit,
+    /// The sink that cannot be rolled forward commits last.
+    UnstagedLast,
+    /// An unclear transaction is probed without fencing it first.
+    ProbeWithoutFencing,
+    /// Sealed attempts of the batch in doubt are purged when a run starts.
+    PurgeUnfinished,
+    /// Completion is reported before `commits/N` is written.
+    ReportBeforeDurable,
+}
+
+impl PlantedBug {
+    /// All of them.
+    pub const ALL: [PlantedBug; 24] = [
+        PlantedBug::SkipProbe,
+        PlantedBug::IgnoreDigest,
+        PlantedBug::CompleteBeforeSinks,
+        PlantedBug::CompleteAfterFirstSink,
+        PlantedBug::NoLeaseCheck,
+        PlantedBug::AcceptOlderEpoch,
+        PlantedBug::ReuseAttemptNames,
+        PlantedBug::ReexecuteInsteadOfRollForward,
+        PlantedBug::AdoptWrongAttempt,
+        PlantedBug::ForgetFsync,
+        PlantedBug::NoSettle,
+        PlantedBug::SinkNotSynced,
+        PlantedBug::DeleteStagedOnDoubt,
+        PlantedBug::UnknownIsAbsent,
+        PlantedBug::UnknownIsCommitted,
+        PlantedBug::SkipByNumberOnly,
+        PlantedBug::OverwriteIntent,
+        PlantedBug::PlanBeforeCompletion,
+        PlantedBug::ReplanOnRecovery,
+        PlantedBug::SealAfterCommit,
+        PlantedBug::UnstagedLast,
+        PlantedBug::ProbeWithoutFencing,
+        PlantedBug::PurgeUnfinished,
+        PlantedBug::ReportBeforeDurable,
+    ];
+}

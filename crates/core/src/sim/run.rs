@@ -1,0 +1,715 @@
+//! One run of a query, one effect a step.
+
+use super::PlantedBug as Bug;
+use super::sinks::{Answer, Row};
+use super::world::{Died, World};
+use crate::contract::{CommitTag, Position, Probe, SourceRange, Staged};
+use crate::ids::{AttemptId, BatchId, Digest, Epoch, QueryId, RunId};
+use crate::log::{
+    CommitFile, Conf, INTENT_KEY, Intent, IntentRef, Lease, LedgerEntry, Metadata, Metrics,
+    OffsetsFile, OffsetsMetadata, Planner, Prepared, Record,
+};
+use crate::protocol::invariants;
+use crate::protocol::{
+    Adopt, Facts, LeaseFact, Refusal, Resolved, Scan, SinkFact, Step, decide, paths, resolve,
+};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+/// Batches whose files are kept.
+const RETAIN: u64 = 3;
+/// Most records that one batch takes of a partition.
+const ADMIT_MAX: u64 = 4;
+
+/// The next effect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Phase {
+    Metadata,
+    Claim,
+    Scan,
+    Probe(usize),
+    Decide,
+    Plan,
+    WriteOffsets,
+    Stage(usize),
+    Seal,
+    CheckLease,
+    Commit(usize),
+    Doubt(usize),
+    WriteLedger,
+    Complete,
+    Purge,
+    Recheck,
+    /// Nothing to read; asks again at the next step.
+    Idle,
+    Stopped,
+    Refused(Refusal),
+}
+
+/// The batch in hand.
+#[derive(Debug, Clone)]
+pub(super) struct Work {
+    batch: BatchId,
+    digest: Digest,
+    planner: Planner,
+    start: Vec<u32>,
+    end: Vec<u32>,
+    attempt: AttemptId,
+    /// Sinks still to commit, in commit order.
+    remaining: Vec<usize>,
+    offsets: Vec<u8>,
+    sealed: bool,
+}
+
+pub(super) struct Run {
+    pub(super) id: u32,
+    pub(super) phase: Phase,
+    /// World ticks until it moves again.
+    pub(super) asleep: u64,
+    pub(super) epoch: Epoch,
+    run: RunId,
+    /// Version of the plan: it decides which rows are dead letters.
+    version: u8,
+    query: QueryId,
+    next: BatchId,
+    positions: Vec<u32>,
+    previous: Option<Digest>,
+    scan: Scan,
+    probes: Vec<(Probe, Option<Probe>)>,
+    work: Option<Work>,
+    /// Batches committed although a newer claim existed.
+    overdue: Vec<BatchId>,
+}
+
+fn position(ends: &[u32]) -> Position {
+    Position(json!(ends))
+}
+
+fn ends_of(position: Option<&Option<Position>>) -> Vec<u32> {
+    let value = position.and_then(Option::as_ref).map_or(Value::Null, |p| p.0.clone());
+    serde_json::from_value(value).unwrap_or_default()
+}
+
+fn rows(start: &[u32], end: &[u32]) -> Vec<Row> {
+    let mut all = Vec::new();
+    for (partition, end) in end.iter().enumerate() {
+        let from = start.get(partition).copied().unwrap_or(0);
+        let partition = u8::try_from(partition).unwrap_or(u8::MAX);
+        all.extend((from..*end).map(|offset| (partition, offset)));
+    }
+    all
+}
+
+/// Records of ours always have a JSON form.
+fn bytes_of<R: Record>(record: &R) -> Vec<u8> {
+    record.encode().unwrap_or_default()
+}
+
+impl Run {
+    pub(super) fn new(id: u32, run: Uuid, version: u8) -> Self {
+        Run {
+            id,
+            phase: Phase::Metadata,
+            asleep: 0,
+            epoch: Epoch(0),
+            run: RunId(run),
+            version,
+            query: QueryId(Uuid::nil()),
+            next: BatchId(0),
+            positions: Vec::new(),
+            previous: None,
+            scan: Scan::new(),
+            probes: Vec::new(),
+            work: None,
+            overdue: Vec::new(),
+        }
+    }
+
+    /// Makes one effect.
+    pub(super) fn step(&mut self, world: &mut World) -> Result<(), Died> {
+        match self.phase.clone() {
+            Phase::Metadata => self.metadata(world),
+            Phase::Claim => self.claim(world),
+            Phase::Scan => self.look(world),
+            Phase::Probe(at) => self.probe(world, at),
+            Phase::Decide => self.decide(world),
+            Phase::Plan | Phase::Idle => self.plan(world),
+            Phase::WriteOffsets => self.write_offsets(world),
+            Phase::Stage(at) => self.stage(world, at),
+            Phase::Seal => self.seal(world),
+            Phase::CheckLease => self.check_lease(world),
+            Phase::Commit(at) => self.commit(world, at),
+            Phase::Doubt(at) => self.doubt(world, at),
+            Phase::WriteLedger => self.write_ledger(world),
+            Phase::Complete => self.complete(world),
+            Phase::Purge => self.purge(world),
+            Phase::Recheck => {
+                let fenced = self.is_fenced(world) && world.bug != Some(Bug::NoLeaseCheck);
+                self.phase = if fenced { Phase::Stopped } else { Phase::Scan };
+                Ok(())
+            }
+            Phase::Stopped | Phase::Refused(_) => Ok(()),
+        }
+    }
+
+    fn metadata(&mut self, world: &mut World) -> Result<(), Died> {
+        let path = paths::METADATA;
+        match world.disk.read(path).map(Metadata::decode) {
+            Some(Ok(metadata)) => {
+                self.query = metadata.id;
+                world.settle(path);
+                self.phase = Phase::Claim;
+            }
+            // Damaged, or missing although there are logs: the decision refuses it.
+            Some(Err(_)) => self.look_unclaimed(world),
+            None if !world.disk.list(paths::LEASES).is_empty() => self.look_unclaimed(world),
+            None => {
+                let id = QueryId(world.rng.uuid());
+                let _ = world.create(path, Metadata { id }.encode())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Without an id nothing can be claimed; the decision is asked only for its refusal.
+    fn look_unclaimed(&mut self, world: &World) {
+        self.epoch = world.newest_epoch();
+        self.phase = Phase::Scan;
+    }
+
+    fn claim(&mut self, world: &mut World) -> Result<(), Died> {
+        let newest = world.newest_epoch();
+        let epoch = match world.bug {
+            Some(Bug::AcceptOlderEpoch) => Epoch(newest.0.max(1)),
+            _ => Epoch(newest.0 + 1),
+        };
+        let (query, run) = (self.query, self.run);
+        let lease = Lease { query, epoch, run, process: self.id, claimed_ms: 0 };
+        let made = world.create(&paths::lease(epoch), bytes_of(&lease))?;
+        if made || world.bug == Some(Bug::AcceptOlderEpoch) {
+            self.epoch = epoch;
+            self.phase = Phase::Scan;
+            world.note(format_args!("run {} claims epoch {epoch}", self.id));
+        }
+        Ok(())
+    }
+
+    fn is_fenced(&self, world: &World) -> bool {
+        world.newest_epoch() > self.epoch
+    }
+
+    fn look(&mut self, world: &mut World) -> Result<(), Died> {
+        if world.bug != Some(Bug::ProbeWithoutFencing) {
+            world.sinks.iter_mut().filter(|sink| !sink.staged).for_each(|sink| sink.fence());
+        }
+        self.scan = world.disk.scan();
+        if let Some(newest) = self.scan.newest_offsets() {
+            world.settle(&paths::offsets(newest));
+            for name in world.disk.list(&paths::prepared_dir(newest)) {
+                let path = format!("{}/{name}", paths::prepared_dir(newest));
+                if world.bug == Some(Bug::PurgeUnfinished) {
+                    world.disk.files.remove(&path);
+                }
+                world.settle(&path);
+            }
+            if world.bug == Some(Bug::PurgeUnfinished) {
+                self.scan = world.disk.scan();
+            }
+        }
+        if let Some(completed) = self.scan.newest_commits() {
+            world.settle(&paths::commits(completed));
+        }
+        self.probes.clear();
+        self.phase = Phase::Probe(0);
+        Ok(())
+    }
+
+    fn probe(&mut self, world: &mut World, at: usize) -> Result<(), Died> {
+        let Some(sink) = world.sinks.get(at) else {
+            self.phase = Phase::Decide;
+            return Ok(());
+        };
+        let newest = self.scan.newest_offsets();
+        let asked = newest.unwrap_or(BatchId(0));
+        let in_doubt = newest.is_some() && self.scan.newest_commits() != newest;
+        let before = asked.previous().filter(|_| in_doubt).map(|before| sink.probe(before));
+        self.probes.push((sink.probe(asked), before));
+        self.phase = Phase::Probe(at + 1);
+        Ok(())
+    }
+
+    fn facts(&self, world: &World) -> Facts {
+        let mut log = self.scan.log();
+        let digest = log.intent.map(|intent| intent.digest);
+        for sealed in &mut log.prepared {
+            sealed.staged = world.sinks.iter().all(|sink| sink.has_staged(sealed.attempt));
+        }
+        let sinks = world.sinks.iter().zip(&self.probes).enumerate();
+        let sinks = sinks.map(|(at, (sink, (newest, before)))| SinkFact {
+            name: format!("sink {at}"),
+            remembers: true,
+            may_forget: false,
+            staged: sink.staged,
+            newest: misread(world.bug, newest, digest),
+            before: before.as_ref().map(|before| misread(world.bug, before, digest)),
+        });
+        let newest = self.scan.newest_epoch().unwrap_or(self.epoch);
+        let newest = if world.bug == Some(Bug::AcceptOlderEpoch) { self.epoch } else { newest };
+        Facts {
+            lease: LeaseFact { ours: self.epoch, newest },
+            log,
+            sinks: sinks.collect(),
+            stateful: false,
+        }
+    }
+
+    fn decide(&mut self, world: &mut World) -> Result<(), Died> {
+        let facts = self.facts(world);
+        let step = decide(&facts);
+        world.note(format_args!("run {} decides {}", self.id, short(&step)));
+        let broken = invariants::only_the_newest_advances(&facts)
+            .or_else(|| invariants::damage_is_refused(&facts))
+            .or_else(|| invariants::at_most_one_redone(facts.log.completed, &step));
+        if let Some(broken) = broken {
+            world.violate(broken);
+        }
+        match step {
+            Step::Stop { .. } => self.phase = Phase::Stopped,
+            Step::Refuse(refusal) => {
+                // What looks wrong may be a newer run at work between two looks.
+                let fenced = self.is_fenced(world);
+                self.phase = if fenced { Phase::Stopped } else { Phase::Refused(refusal) };
+            }
+            Step::Plan { batch } => {
+                self.next = batch;
+                if let Some(done) = batch.previous() {
+                    let offsets = self.scan.offsets(done).ok();
+                    self.positions = ends_of(offsets.as_ref().and_then(|o| o.sources.first()));
+                    self.previous = self.scan.digest(done).ok().map(|(digest, _)| digest);
+                }
+                self.phase = Phase::Plan;
+            }
+            Step::Execute { batch } => {
+                self.take_up(world, batch, None);
+                if world.bug == Some(Bug::ReplanOnRecovery)
+                    && let Some(work) = &mut self.work
+                {
+                    work.end.clone_from(&world.ends);
+                }
+                self.phase = Phase::Stage(0);
+            }
+            Step::RollForward { batch, attempt, remaining } => {
+                world.stats.rolled_forward += 1;
+                self.roll_forward(world, batch, attempt, remaining);
+            }
+            Step::Complete { batch, adopt } => {
+                let attempt = match adopt {
+                    Adopt::Attempt(attempt) => attempt,
+                    Adopt::Nothing => AttemptId(Uuid::nil()),
+                };
+                self.take_up(world, batch, Some((attempt, Vec::new())));
+                self.phase = Phase::WriteLedger;
+            }
+        }
+        Ok(())
+    }
+
+    fn roll_forward(
+        &mut self,
+        world: &mut World,
+        batch: BatchId,
+        attempt: AttemptId,
+        remaining: Vec<usize>,
+    ) {
+        let other = self.scan.sealed().into_iter().find(|p| p.attempt != attempt);
+        match (world.bug, other) {
+            (Some(Bug::ReexecuteInsteadOfRollForward), _) => {
+                let attempt = AttemptId(world.rng.uuid());
+                self.take_up(world, batch, Some((attempt, remaining)));
+                self.phase = Phase::Stage(0);
+            }
+            (Some(Bug::AdoptWrongAttempt), Some(other)) => {
+                self.take_up(world, batch, Some((other.attempt, remaining)));
+                self.phase = Phase::CheckLease;
+            }
+            _ => {
+                self.take_up(world, batch, Some((attempt, remaining)));
+                self.phase = Phase::CheckLease;
+            }
+        }
+    }
+
+    /// Takes up a logged batch, as a new attempt or as a given one.
+    fn take_up(
+        &mut self,
+        world: &mut World,
+        batch: BatchId,
+        given: Option<(AttemptId, Vec<usize>)>,
+    ) {
+        let ends = |batch: BatchId| {
+            let offsets = self.scan.offsets(batch).ok();
+            ends_of(offsets.as_ref().and_then(|o| o.sources.first()))
+        };
+        let intent = self.scan.intent(batch).ok().flatten();
+        let range = intent.as_ref().and_then(|i| i.sources.first()).and_then(Option::as_ref);
+        let start = match (range, batch.previous()) {
+            (Some(range), _) => ends_of(Some(&Some(range.start.clone()))),
+            (None, Some(before)) => ends(before),
+            (None, None) => Vec::new(),
+        };
+        let sealed = given.is_some();
+        let (attempt, remaining) =
+            given.unwrap_or_else(|| (new_attempt(world, batch), world.all_sinks()));
+        let Ok((digest, planner)) = self.scan.digest(batch) else { return };
+        self.previous = intent.and_then(|intent| intent.previous);
+        let end = ends(batch);
+        let offsets = Vec::new();
+        let work = Work { batch, digest, planner, start, end, attempt, remaining, offsets, sealed };
+        self.work = Some(work);
+    }
+
+    /// Chooses the next batch and writes its intent.
+    fn plan(&mut self, world: &mut World) -> Result<(), Died> {
+        let mut end = self.positions.clone();
+        end.resize(world.ends.len(), 0);
+        for (end, available) in end.iter_mut().zip(world.ends.clone()) {
+            let room = u64::from(available - *end);
+            let admitted = if room == 0 { 0 } else { world.rng.below(room.min(ADMIT_MAX) + 1) };
+            *end += u32::try_from(admitted).unwrap_or(0);
+        }
+        let behind = self.positions.iter().sum::<u32>() < world.ends.iter().sum::<u32>();
+        if !behind {
+            self.phase = Phase::Idle;
+            return Ok(());
+        }
+        if end.iter().sum::<u32>() == self.positions.iter().sum::<u32>() {
+            return Ok(());
+        }
+        let (offsets, digest) = self.write_intent(world, self.next, self.previous, &end)?;
+        let batch = self.next;
+        self.work = Some(Work {
+            batch,
+            digest,
+            planner: Planner::Millstream,
+            start: self.positions.clone(),
+            end,
+            attempt: new_attempt(world, batch),
+            remaining: world.all_sinks(),
+            offsets,
+            sealed: false,
+        });
+        self.phase = Phase::WriteOffsets;
+        Ok(())
+    }
+
+    fn write_intent(
+        &self,
+        world: &mut World,
+        batch: BatchId,
+        previous: Option<Digest>,
+        end: &[u32],
+    ) -> Result<(Vec<u8>, Digest), Died> {
+        let id = world.rng.uuid();
+        let range = SourceRange {
+            start: position(&self.positions),
+            end: position(end),
+            detail: Value::Null,
+        };
+        let intent = Intent {
+            query: self.query,
+            batch,
+            id,
+            previous,
+            epoch: self.epoch,
+            run: self.run,
+            batch_time_ms: 0,
+            watermark_ms: 0,
+            input_watermarks_ms: Vec::new(),
+            plan: String::new(),
+            sources: vec![Some(range)],
+        };
+        let bytes = bytes_of(&intent);
+        let digest = Digest::of(&bytes);
+        let mut conf = Conf::default();
+        conf.set(INTENT_KEY, IntentRef { id, digest }.to_string());
+        let metadata =
+            OffsetsMetadata { watermark_ms: 0, timestamp_ms: 0, conf, source_info: None };
+        let offsets = OffsetsFile::new(metadata, vec![Some(position(end))]).encode();
+        let _ = world.create(&paths::intent(id), bytes)?;
+        Ok((offsets, digest))
+    }
+
+    fn write_offsets(&mut self, world: &mut World) -> Result<(), Died> {
+        let Some(work) = self.work.clone() else { return Ok(()) };
+        let made = world.create(&paths::offsets(work.batch), work.offsets)?;
+        if made {
+            world.plans.insert(work.batch, work.digest);
+        }
+        // Somebody else has fixed the batch: look what it is.
+        self.phase = if made { Phase::Stage(0) } else { Phase::Recheck };
+        Ok(())
+    }
+
+    fn stage(&mut self, world: &mut World, at: usize) -> Result<(), Died> {
+        let Some(work) = &self.work else { return Ok(()) };
+        let Some(sink) = work.remaining.get(at).copied() else {
+            self.phase = Phase::Seal;
+            return Ok(());
+        };
+        let all = rows(&work.start, &work.end);
+        if let Some(sink) = world.sinks.get_mut(sink) {
+            let taken = all.into_iter().filter(|row| sink.takes.takes(*row, self.version));
+            sink.stage(work.attempt, taken.collect());
+        }
+        world.maybe_die()?;
+        self.phase = Phase::Stage(at + 1);
+        Ok(())
+    }
+
+    fn seal(&mut self, world: &mut World) -> Result<(), Died> {
+        self.phase = Phase::CheckLease;
+        if world.bug == Some(Bug::SealAfterCommit) { Ok(()) } else { self.write_sealed(world) }
+    }
+
+    fn write_sealed(&mut self, world: &mut World) -> Result<(), Died> {
+        let Some(work) = &mut self.work else { return Ok(()) };
+        let prepared = Prepared {
+            query: self.query,
+            batch: work.batch,
+            attempt: work.attempt,
+            digest: work.digest,
+            epoch: self.epoch,
+            run: self.run,
+            sinks: world.sinks.iter().map(|_| Staged(Value::Null)).collect(),
+            state: Vec::new(),
+            next_watermark_ms: 0,
+            input_watermarks_ms: Vec::new(),
+            metrics: Metrics::default(),
+        };
+        work.sealed = true;
+        let path = paths::prepared(work.batch, work.attempt);
+        let _ = world.create(&path, bytes_of(&prepared))?;
+        Ok(())
+    }
+
+    fn check_lease(&mut self, world: &mut World) -> Result<(), Died> {
+        let tolerant = matches!(world.bug, Some(Bug::NoLeaseCheck | Bug::AcceptOlderEpoch));
+        if self.is_fenced(world) && !tolerant {
+            self.phase = Phase::Stopped;
+            return Ok(());
+        }
+        if world.bug == Some(Bug::CompleteBeforeSinks) {
+            self.write_completion(world)?;
+        }
+        self.phase = Phase::Commit(0);
+        Ok(())
+    }
+
+    fn tag(&self, work: &Work) -> CommitTag {
+        CommitTag {
+            query: self.query,
+            batch: work.batch,
+            attempt: work.attempt,
+            digest: work.digest,
+            previous: self.previous,
+            epoch: self.epoch,
+        }
+    }
+
+    fn commit(&mut self, world: &mut World, at: usize) -> Result<(), Died> {
+        let Some(work) = self.work.clone() else { return Ok(()) };
+        let Some(index) = work.remaining.get(at).copied() else {
+            self.phase = Phase::WriteLedger;
+            return Ok(());
+        };
+        self.notice_overdue(world, work.batch);
+        let (luck, tag) = (world.luck(), self.tag(&work));
+        let durable = world.bug != Some(Bug::SinkNotSynced);
+        let bug = world.bug;
+        let Some(sink) = world.sinks.get_mut(index) else { return Ok(()) };
+        let mut answer = sink.commit(&tag, luck, false, durable);
+        if answer == Answer::Unknown {
+            match bug {
+                Some(Bug::DeleteStagedOnDoubt) => sink.delete_staged(work.attempt),
+                Some(Bug::UnknownIsAbsent) => {
+                    answer = sink.commit(&tag, super::sinks::Luck::Good, true, durable);
+                }
+                Some(Bug::UnknownIsCommitted) => answer = Answer::Committed,
+                Some(Bug::ProbeWithoutFencing) => {}
+                _ if !sink.staged => sink.fence(),
+                _ => {}
+            }
+        }
+        world.note(format_args!(
+            "run {} commits {} to sink {index} with {luck:?}: {answer:?}",
+            self.id, work.batch
+        ));
+        world.maybe_die()?;
+        match answer {
+            Answer::Committed => self.committed(world, at)?,
+            Answer::AlreadyThere | Answer::Unknown => self.phase = Phase::Doubt(at),
+            Answer::Aborted => self.phase = Phase::Recheck,
+        }
+        Ok(())
+    }
+
+    /// I6: a run that was overtaken may finish the commit it was about to make, and no other.
+    fn notice_overdue(&mut self, world: &mut World, batch: BatchId) {
+        if self.is_fenced(world) || world.has_twin(self.epoch) {
+            if !self.overdue.contains(&batch) {
+                self.overdue.push(batch);
+            }
+            if self.overdue.len() > 1 {
+                world.violate(format!("I6: run {} goes on beside a newer claim", self.id));
+            }
+        }
+    }
+
+    fn committed(&mut self, world: &mut World, at: usize) -> Result<(), Died> {
+        if world.bug == Some(Bug::CompleteAfterFirstSink) && at == 0 {
+            self.write_completion(world)?;
+        }
+        self.phase = Phase::Commit(at + 1);
+        Ok(())
+    }
+
+    fn doubt(&mut self, world: &mut World, at: usize) -> Result<(), Died> {
+        let Some(work) = self.work.clone() else { return Ok(()) };
+        let index = work.remaining.get(at).copied().unwrap_or(0);
+        let Some(sink) = world.sinks.get(index) else { return Ok(()) };
+        let staged = sink.staged;
+        let said = sink.probe(work.batch);
+        let probe = match world.bug {
+            Some(Bug::IgnoreDigest) => misread(world.bug, &said, Some(work.digest)),
+            _ => said,
+        };
+        let resolved = resolve("the sink", &self.tag(&work), &probe);
+        world.note(format_args!("run {} resolves {} as {resolved:?}", self.id, work.batch));
+        match resolved {
+            Resolved::Ours => self.committed(world, at)?,
+            Resolved::Absent if staged => self.phase = Phase::Commit(at),
+            // The transaction is gone and its rows with it: execute again.
+            Resolved::Absent | Resolved::Lost { .. } | Resolved::Overtaken => {
+                self.phase = Phase::Recheck;
+            }
+            Resolved::Refuse(refusal) => {
+                let fenced = self.is_fenced(world);
+                self.phase = if fenced { Phase::Stopped } else { Phase::Refused(refusal) };
+            }
+        }
+        Ok(())
+    }
+
+    fn write_ledger(&mut self, world: &mut World) -> Result<(), Died> {
+        let Some(work) = self.work.clone() else { return Ok(()) };
+        if world.bug == Some(Bug::SealAfterCommit) && !work.sealed {
+            self.write_sealed(world)?;
+        }
+        if world.bug == Some(Bug::ReportBeforeDurable) {
+            world.report(work.batch);
+        }
+        if world.bug == Some(Bug::PlanBeforeCompletion) {
+            let (next, end) = (work.batch.next(), world.ends.clone());
+            let (offsets, digest) = self.write_intent(world, next, Some(work.digest), &end)?;
+            if world.create(&paths::offsets(next), offsets)? {
+                world.plans.insert(next, digest);
+            }
+        }
+        let entry = LedgerEntry {
+            query: self.query,
+            batch: work.batch,
+            digest: work.digest,
+            previous: self.previous,
+            planner: work.planner,
+            attempt: Some(work.attempt),
+            epoch: self.epoch,
+            batch_time_ms: 0,
+            sources: Vec::new(),
+            rows_in: None,
+            rows_out: None,
+        };
+        let path = paths::ledger(work.batch);
+        if !world.create(&path, bytes_of(&entry))? {
+            world.settle(&path);
+        }
+        self.phase = Phase::Complete;
+        Ok(())
+    }
+
+    fn write_completion(&mut self, world: &mut World) -> Result<bool, Died> {
+        let batch = self.work.as_ref().map_or(self.next, |work| work.batch);
+        world.create(&paths::commits(batch), CommitFile::new(0).encode())
+    }
+
+    fn complete(&mut self, world: &mut World) -> Result<(), Died> {
+        let Some(work) = self.work.clone() else { return Ok(()) };
+        let early =
+            matches!(world.bug, Some(Bug::CompleteBeforeSinks | Bug::CompleteAfterFirstSink));
+        if !self.write_completion(world)? && !early {
+            self.phase = Phase::Recheck;
+            return Ok(());
+        }
+        world.report(work.batch);
+        world.note(format_args!("run {} completes {}", self.id, work.batch));
+        self.next = work.batch.next();
+        self.previous = Some(work.digest);
+        self.positions = work.end;
+        self.work = None;
+        self.phase = Phase::Purge;
+        Ok(())
+    }
+
+    fn purge(&mut self, world: &mut World) -> Result<(), Died> {
+        self.phase = Phase::Plan;
+        let Some(done) = self.next.previous() else { return Ok(()) };
+        for number in paths::numbers(&world.disk.list(paths::PREPARED)) {
+            if number < done.0 {
+                let dir = paths::prepared_dir(BatchId(number));
+                for name in world.disk.list(&dir) {
+                    world.disk.files.remove(&format!("{dir}/{name}"));
+                }
+            }
+        }
+        let first_kept = done.0.saturating_sub(RETAIN);
+        for dir in [paths::OFFSETS, paths::COMMITS, paths::LEDGER] {
+            for number in paths::numbers(&world.disk.list(dir)) {
+                if number < first_kept {
+                    world.disk.files.remove(&format!("{dir}/{number}"));
+                    world.maybe_die()?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn new_attempt(world: &mut World, batch: BatchId) -> AttemptId {
+    let fresh = AttemptId(world.rng.uuid());
+    if world.bug == Some(Bug::ReuseAttemptNames) {
+        AttemptId(Uuid::from_u128(u128::from(batch.0)))
+    } else {
+        fresh
+    }
+}
+
+/// What a defective run makes of a probe.
+fn misread(bug: Option<Bug>, probe: &Probe, digest: Option<Digest>) -> Probe {
+    let digest_low_48 = digest.map(|d| d.low_48_bits());
+    match (bug, probe) {
+        (Some(Bug::SkipProbe), _) => Probe::Absent,
+        (Some(Bug::IgnoreDigest | Bug::SkipByNumberOnly), Probe::Committed { attempt, .. }) => {
+            Probe::Committed { attempt: *attempt, digest_low_48 }
+        }
+        (Some(Bug::SkipByNumberOnly), Probe::Ahead { .. }) => {
+            Probe::Committed { attempt: None, digest_low_48 }
+        }
+        _ => probe.clone(),
+    }
+}
+
+fn short(step: &Step) -> String {
+    match step {
+        Step::Refuse(refusal) => format!("Refuse {}", refusal.code),
+        other => format!("{other:?}"),
+    }
+}
