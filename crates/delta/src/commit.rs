@@ -69,7 +69,7 @@ impl StagedCommit {
     /// Reads the staged form.
     ///
     /// # Errors
-    /// `DELTA_STAGED_INVALID`.
+    /// `DELTA_STAGED_INVALID`, `DELTA_STAGED_FORMAT`.
     pub(crate) fn parse(value: &Value) -> Result<StagedCommit> {
         let staged: StagedCommit = serde_json::from_value(value.clone()).map_err(|e| {
             Error::corrupt("DELTA_STAGED_INVALID", "The staged commit cannot be read.")
@@ -78,7 +78,7 @@ impl StagedCommit {
         })?;
         if staged.format != STAGED_FORMAT {
             return Err(Error::invalid(
-                "DELTA_STAGED_INVALID",
+                "DELTA_STAGED_FORMAT",
                 format!("The staged commit has format {}, not {STAGED_FORMAT}.", staged.format),
             )
             .cure("Finish the batch with the version of Millstream that began it."));

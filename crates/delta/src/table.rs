@@ -6,7 +6,7 @@ use crate::log::checkpoint_read::{self, Wanted};
 use crate::log::entry::{self, CommitEntry};
 use crate::log::files::{LocalLog, LogFiles};
 use crate::log::snapshot::{Followed, Snapshot};
-use millstream_core::{Error, Result};
+use millstream_core::{Error, ErrorKind, Result};
 use millstream_types::StructType;
 use percent_encoding::percent_decode_str;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -41,7 +41,8 @@ impl DeltaTable {
     pub fn refresh(&mut self) -> Result<()> {
         if self.snapshot.follow(&self.files)? == Followed::Lost {
             self.snapshot = Snapshot::open(&self.files)?.ok_or_else(|| {
-                Error::invalid(
+                Error::new(
+                    ErrorKind::Conflict,
                     "DELTA_TABLE_REPLACED",
                     format!("The table at `{}` is gone.", self.path.display()),
                 )

@@ -11,7 +11,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 /// Rows decoded at a time.
-const BATCH_ROWS: usize = 4096;
+const BATCH_ROWS: usize = 1024;
 
 /// Fields of the actions that are read; everything else in a checkpoint is derived from them.
 const ADD_FIELDS: &[&str] = &[

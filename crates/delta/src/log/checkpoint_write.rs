@@ -28,7 +28,9 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 /// Rows encoded at a time.
-const BATCH_ROWS: usize = 2048;
+const BATCH_ROWS: usize = 1024;
+/// Rows of one row group: what waits in memory, encoded.
+const ROW_GROUP_ROWS: usize = 16 * BATCH_ROWS;
 
 /// The columns of a checkpoint, as the protocol names them.
 const COLUMNS: &str = "
@@ -206,6 +208,7 @@ impl Encoder {
         let options = WriterProperties::builder()
             .set_compression(Compression::SNAPPY)
             .set_coerce_types(true)
+            .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
             .build();
         let decoder = ReaderBuilder::new(Arc::clone(&schema))
             .with_batch_size(BATCH_ROWS)

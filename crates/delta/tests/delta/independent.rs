@@ -225,3 +225,52 @@ write_deltalake(path, data.slice(0, 1), mode="append")
     assert_eq!(seen["answers"][0], json!([{"n": 20, "m": 100}]));
     assert_eq!(seen["version"], before.version() + 1);
 }
+
+#[tokio::test]
+async fn appends_and_compactions_of_the_wheel_go_on_beside_the_stream() {
+    let Some(python) = python() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let options = with_properties(dir.path(), &[("delta.checkpointInterval", "7")]);
+    let sink = DeltaSink::prepare(options, &ddl("id BIGINT"), env()).unwrap();
+    let q = query();
+    append(&sink, q, 0, &ids(0..1)).await;
+    let script = r#"
+import sys, pyarrow as pa
+from deltalake import DeltaTable, write_deltalake
+path, compacted = sys.argv[1], 0
+for n in range(12):
+    data = pa.table({"id": pa.array([1_000_000 + n], pa.int64())})
+    write_deltalake(path, data, mode="append")
+    if n % 4 == 3:
+        try:
+            DeltaTable(path).optimize.compact()
+            compacted += 1
+        except Exception as error:
+            print(error, file=sys.stderr)
+print(compacted)
+"#;
+    let mut other = Command::new(&python)
+        .args(["-c", script])
+        .arg(dir.path())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut batch = 1;
+    // A few more after the other one has ended, so that the last of its commits are passed too.
+    let mut left = 5;
+    while left > 0 {
+        append(&sink, q, batch, &ids(batch..batch + 1)).await;
+        sink.after_completion().await.unwrap();
+        batch += 1;
+        if other.try_wait().unwrap().is_some() {
+            left -= 1;
+        }
+        assert!(batch < 100_000, "the other writer does not end");
+    }
+    assert!(other.wait().unwrap().success());
+    sink.finish_maintenance().await.unwrap();
+    let statement = "select count(*) as n, count(distinct id) as d, max(id) as m from t";
+    let seen = read(&python, dir.path(), &[statement]);
+    assert_eq!(seen["answers"][0], json!([{"n": batch + 12, "d": batch + 12, "m": 1_000_011}]));
+    assert_eq!(row_count(dir.path()), batch + 12);
+}
