@@ -16,6 +16,8 @@ mod convert;
 pub mod datetime;
 mod decode;
 mod fast;
+mod get;
+mod infer;
 mod number;
 mod options;
 pub mod pattern;
@@ -23,13 +25,17 @@ mod plan;
 mod pull;
 mod rules;
 mod text;
+mod write;
 mod zone;
 
 pub use convert::{FIELD_TYPE_MISMATCH, MALFORMED_JSON, ROOT_TYPE_MISMATCH, Reason};
 pub use decode::{BadRow, DecodeError, Decoded, FromJson, Report};
+pub use get::{JsonPath, get_json_object, json_array_length, json_object_keys, json_tuple, quoted};
+pub use infer::schema_of_json;
 pub use number::decimal;
 pub use options::{
     FROM_JSON_OPTIONS, FromJsonOptions, Mode, SCHEMA_OF_JSON_OPTIONS, SchemaOfJsonOptions,
     SessionFormat, TO_JSON_OPTIONS, ToJsonOptions,
 };
+pub use write::to_json;
 pub use zone::Zone;

@@ -543,7 +543,8 @@ fn write_offset(seconds: i32, letter: char, count: usize, out: &mut String) {
     let (colon, has_seconds) = match (letter, count) {
         ('Z', 5) => (":", true),
         ('Z', _) => ("", false),
-        (_, 3) => (":", false),
+        // Spark prints the seconds of offsets from before standard time here too.
+        (_, 3) => (":", true),
         (_, 4) => ("", true),
         (_, 5) => (":", true),
         _ => ("", false),
