@@ -6,8 +6,12 @@ use serde_json::json;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+fn recorded(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/delta/data").join(name)
+}
+
 fn spark_table() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/delta/data/spark-4.2")
+    recorded("spark-4.2")
 }
 
 /// A table of our own with `commits` commits and a checkpoint every `interval`.
@@ -51,6 +55,35 @@ async fn a_table_of_real_spark_is_gone_on_with() {
     assert_eq!(append(&sink, query(), 0, "{\"v\":\"y\"}\n").await, 1);
     assert_eq!(row_count(dir.path()), 2);
     assert_eq!(open(dir.path()).protocol().min_writer_version, 2);
+}
+
+#[test]
+fn real_sparks_checkpoint_and_partition_values_are_read() {
+    let table = open(&recorded("spark-4.2-partitioned"));
+    assert_eq!((table.version(), table.partition_columns()), (5, &["ts".to_owned()][..]));
+    assert_eq!(table.oldest_commit().unwrap(), Some(3));
+    let files = table.active_files().unwrap();
+    assert_eq!(files.len(), 10);
+    for file in &files {
+        let value = file.partition_values["ts"].as_deref();
+        let escaped = file.path.starts_with("ts=2024-05-01%2006%253A20%253A30.123456/");
+        assert_eq!(value, escaped.then_some("2024-05-01T10:20:30.123456Z"), "{}", file.path);
+        assert!(file.local_path(table.path()).unwrap().exists());
+        assert_eq!(file.num_records(), Some(1));
+    }
+}
+
+#[test]
+fn what_real_spark_makes_and_this_crate_lacks_is_refused_by_name() {
+    let vectors = open(&recorded("spark-4.2-vectors"));
+    let error = vectors.active_files().unwrap_err();
+    assert!(error.message().contains("deletionVectors"), "{error}");
+
+    let v2 = recorded("spark-4.2-v2");
+    assert_eq!(row_count(&v2), 4, "all entries are there, so the checkpoint is not needed");
+    let error = refusal(millstream_delta::DeltaSinkOptions::new(&v2), "id INT");
+    assert_eq!(error.code(), "DELTA_UNSUPPORTED_FEATURE");
+    assert!(error.message().contains("v2Checkpoint"), "{error}");
 }
 
 #[test]
