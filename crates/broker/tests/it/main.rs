@@ -8,6 +8,7 @@ mod faults;
 mod limits;
 mod nodes;
 mod planted;
+mod transactions;
 
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::fetch_response::PartitionData;

@@ -9,6 +9,7 @@ mod script;
 mod support;
 mod topics;
 mod transactions;
+mod under_faults;
 
 use millstream_testkit::KafkaHarness;
 
