@@ -15,6 +15,7 @@ use crate::mark;
 use crate::schema;
 use millstream_core::contract::{CommitOutcome, CommitTag};
 use millstream_core::env::Env;
+use millstream_core::fault::{Moment, point};
 use millstream_core::{Error, ErrorKind, Result};
 use millstream_store::Created;
 use millstream_types::StructType;
@@ -181,6 +182,7 @@ pub(crate) fn commit(
         // a commit that the next run finds by its txn.
         match files.create(&names::entry(entry.version), &entry.bytes) {
             Ok(Created::Created) => {
+                point("P11", Moment::Inside, tag.batch.0);
                 let version = entry.version;
                 landed(files, state, entry, &staged.create);
                 return Ok(CommitOutcome::Committed { version });

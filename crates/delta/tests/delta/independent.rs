@@ -32,7 +32,8 @@ fn python() -> Option<PathBuf> {
 }
 
 fn read(python: &Path, table: &Path, statements: &[&str]) -> Value {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/real/delta/read_table.py");
+    let script =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/real/delta/describe_table.py");
     let output = Command::new(python).arg(script).arg(table).args(statements).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).unwrap()

@@ -1,6 +1,6 @@
 """Reads a Delta table with the `deltalake` wheel and prints what it sees as one JSON object.
 
-usage: read_table.py TABLE [SQL ...]
+usage: describe_table.py TABLE [SQL ...]
 
 Each SQL statement sees the table as `t`; its rows come in `answers`. `scan` has the same table read
 through pyarrow, which skips files by the statistics in the log.
