@@ -2,8 +2,8 @@
 
 use crate::def::Def;
 use crate::{
-    arithmetic, batch_time, collection, conditional, datetime, hash, math, nested, regexp, special,
-    string,
+    arithmetic, batch_time, collection, conditional, datetime, format, hash, json, math, nested,
+    regexp, special, string,
 };
 
 /// A group of functions in the book.
@@ -22,7 +22,9 @@ const GROUPS: &[Group] = &[
     Group { title: "Regular expressions", defs: regexp::DEFS },
     Group { title: "Mathematics", defs: math::DEFS },
     Group { title: "Dates and times", defs: datetime::DEFS },
+    Group { title: "Dates and times", defs: format::DEFS },
     Group { title: "Hashes", defs: hash::DEFS },
+    Group { title: "JSON", defs: json::DEFS },
 ];
 
 /// Every description.

@@ -7,11 +7,12 @@ use arrow::array::{Array, ArrayRef, Float32Array, Float64Array, UInt32Array};
 use arrow::compute::{SortOptions, interleave};
 use arrow::datatypes::{DataType, Float32Type, Float64Type};
 use arrow::row::{RowConverter, SortField};
-use datafusion::common::{DataFusionError, Result};
+use datafusion::common::{DataFusionError, Result, ScalarValue};
+use datafusion::logical_expr::ColumnarValue;
 
 use crate::cast::{self, CastContext, OnFailure};
 use crate::coercion;
-use crate::def::{Call, Def, Param, Params, Sig, own};
+use crate::def::{Call, ColumnarCall, Def, Eval, Param, Params, Sig, own};
 use crate::error::spark_error;
 use crate::settings::FunctionSettings;
 
@@ -21,8 +22,8 @@ pub(crate) const DEFS: &[Def] = &[
     own("nanvl", &[], Params::Exact(&[Param::Double, Param::Double]), first_type, nanvl),
     own("isnan", &[], Params::Exact(&[Param::Double]), |_| Ok(DataType::Boolean), isnan),
     own("raise_error", &[], Params::Exact(&[Param::Str]), |_| Ok(DataType::Null), raise_error),
-    own("spark_cast", &[], Params::Custom(cast_params), cast_type, spark_cast),
-    own("spark_try_cast", &[], Params::Custom(cast_params), cast_type, spark_try_cast),
+    cast_def("spark_cast", Eval::Columnar(cast_type, spark_cast)),
+    cast_def("spark_try_cast", Eval::Columnar(cast_type, spark_try_cast)),
     own("normalize_zero", &[], Params::Exact(&[Param::Any]), first_type, normalize_zero),
 ];
 
@@ -44,20 +45,33 @@ fn cast_type(sig: &Sig) -> Result<DataType> {
     Ok(target.to_arrow())
 }
 
-fn spark_cast(call: &Call) -> Result<ArrayRef> {
+const fn cast_def(name: &'static str, eval: Eval) -> Def {
+    Def { name, aliases: &[], params: Params::Custom(cast_params), eval, immutable: true }
+}
+
+fn spark_cast(call: &ColumnarCall) -> Result<ColumnarValue> {
     let on_failure = if call.settings.ansi { OnFailure::Error } else { OnFailure::Legacy };
     cast_first(call, on_failure)
 }
 
-fn spark_try_cast(call: &Call) -> Result<ArrayRef> {
+fn spark_try_cast(call: &ColumnarCall) -> Result<ColumnarValue> {
     cast_first(call, OnFailure::Null)
 }
 
-fn cast_first(call: &Call, on_failure: OnFailure) -> Result<ArrayRef> {
-    let array = call.array(0)?;
-    let zone = call.zone()?;
-    let ctx = CastContext { from: array.data_type(), to: call.return_type, on_failure, zone };
-    cast::cast_array(array, &ctx)
+fn cast_first(call: &ColumnarCall, on_failure: OnFailure) -> Result<ColumnarValue> {
+    let zone = call.settings.zone()?;
+    let cast = |array: &ArrayRef| {
+        let from = array.data_type();
+        cast::cast_array(array, &CastContext { from, to: call.return_type, on_failure, zone })
+    };
+    match call.args.first() {
+        Some(ColumnarValue::Array(array)) => Ok(ColumnarValue::Array(cast(array)?)),
+        Some(ColumnarValue::Scalar(value)) => {
+            let array = cast(&value.to_array_of_size(1)?)?;
+            Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&array, 0)?))
+        }
+        None => Err(DataFusionError::Internal("a cast without a value".to_owned())),
+    }
 }
 
 /// The largest or smallest value that is not NULL; NaN is larger than every number.

@@ -167,6 +167,15 @@ pub(crate) enum Eval {
     Own(fn(&Sig) -> Result<DataType>, fn(&Call) -> Result<ArrayRef>),
     /// A function of DataFusion or datafusion-spark whose answers are Spark's.
     Of(fn() -> Arc<ScalarUDF>),
+    /// Our own code that takes literals as they are.
+    Columnar(fn(&Sig) -> Result<DataType>, fn(&ColumnarCall) -> Result<ColumnarValue>),
+}
+
+/// One evaluation with literals not yet repeated for every row.
+pub(crate) struct ColumnarCall<'a> {
+    pub(crate) args: &'a [ColumnarValue],
+    pub(crate) return_type: &'a DataType,
+    pub(crate) settings: &'a FunctionSettings,
 }
 
 /// One function.
@@ -281,7 +290,7 @@ impl SparkFunction {
     ) -> Self {
         let inner = match def.eval {
             Eval::Of(of) => Some(of()),
-            Eval::Own(..) => None,
+            Eval::Own(..) | Eval::Columnar(..) => None,
         };
         let volatility = if def.immutable { Volatility::Immutable } else { Volatility::Volatile };
         SparkFunction {
@@ -347,7 +356,7 @@ impl ScalarUDFImpl for SparkFunction {
     fn return_type(&self, types: &[DataType]) -> Result<DataType> {
         let literals = vec![None; types.len()];
         match self.def.eval {
-            Eval::Own(returns, _) => {
+            Eval::Own(returns, _) | Eval::Columnar(returns, _) => {
                 returns(&Sig { types, literals: &literals, settings: &self.settings })
             }
             Eval::Of(of) => of().return_type(types),
@@ -362,7 +371,7 @@ impl ScalarUDFImpl for SparkFunction {
         }
         let types: Vec<DataType> = args.arg_fields.iter().map(|f| f.data_type().clone()).collect();
         let data_type = match self.def.eval {
-            Eval::Own(returns, _) => returns(&Sig {
+            Eval::Own(returns, _) | Eval::Columnar(returns, _) => returns(&Sig {
                 types: &types,
                 literals: args.scalar_arguments,
                 settings: &self.settings,
@@ -373,6 +382,13 @@ impl ScalarUDFImpl for SparkFunction {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        if let Eval::Columnar(_, eval) = self.def.eval {
+            return eval(&ColumnarCall {
+                args: &args.args,
+                return_type: args.return_field.data_type(),
+                settings: &self.settings,
+            });
+        }
         let Eval::Own(_, eval) = self.def.eval else {
             let Some(inner) = &self.inner else {
                 return Err(DataFusionError::Internal("a reused function is missing".to_owned()));

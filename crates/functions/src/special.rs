@@ -10,6 +10,7 @@ use crate::def::{Param, Params, wrong_count};
 use crate::error::spark_error;
 use crate::functions::Functions;
 use crate::operators::Op;
+use crate::{format, json};
 
 const CONDITIONS: &[&str] = &[
     "assert_true",
@@ -55,7 +56,9 @@ const CASTS: &[&str] = &[
 
 /// Whether calls of this name are built here.
 pub(crate) fn is_special(name: &str) -> bool {
-    [CONDITIONS, STRUCTS, ARITHMETIC, OTHERS, CASTS].iter().any(|names| names.contains(&name))
+    [CONDITIONS, STRUCTS, ARITHMETIC, OTHERS, CASTS, format::NAMES, json::NAMES]
+        .iter()
+        .any(|names| names.contains(&name))
 }
 
 /// The book's lines of these functions.
@@ -66,6 +69,7 @@ pub(crate) fn documentation() -> impl Iterator<Item = FunctionInfo> {
         ("Arithmetic", &["positive", "try_divide"]),
         ("Other", OTHERS),
         ("Casts", CASTS),
+        ("Dates and times", format::NAMES),
     ]
     .into_iter()
     .flat_map(|(group, names)| {
@@ -85,6 +89,12 @@ pub(crate) fn call(
         let target = millstream_types::DataType::parse_ddl(name)
             .map_err(|error| datafusion::common::DataFusionError::External(Box::new(error)))?;
         return functions.cast(arg, &target, schema);
+    }
+    if format::NAMES.contains(&name) {
+        return format::call(functions, name, args, schema);
+    }
+    if json::NAMES.contains(&name) {
+        return json::call(functions, name, args, schema);
     }
     match name {
         "if" => {

@@ -42,8 +42,8 @@ pub(crate) fn case(case: &Value) -> Outcome {
 
 fn run(expr: &Expr, schema: &DFSchema, batch: &RecordBatch) -> Outcome {
     let data_type = expr.get_type(schema).map_err(|e| class_of(&e))?;
-    let physical =
-        create_physical_expr(expr, schema, &ExecutionProps::new()).map_err(|e| class_of(&e))?;
+    let physical = create_physical_expr(expr, schema, &ExecutionProps::new(), &Default::default())
+        .map_err(|e| class_of(&e))?;
     let value = physical.evaluate(batch).map_err(|e| class_of(&e))?;
     let array = value.into_array(batch.num_rows()).map_err(|e| class_of(&e))?;
     assert_eq!(*array.data_type(), data_type, "declared and computed types of {expr}");
