@@ -67,6 +67,17 @@ impl Kind {
         }
     }
 
+    /// Whether there is a VOID in it. An object given for one makes Spark lose its way in the
+    /// record, so such a field cannot be passed over unseen.
+    pub(crate) fn has_void(&self) -> bool {
+        match self {
+            Kind::Null => true,
+            Kind::List(inner) | Kind::Map(inner) => inner.has_void(),
+            Kind::Struct(plan) => plan.fields.iter().any(|f| f.kind.has_void()),
+            _ => false,
+        }
+    }
+
     /// The SQL name of the type, for messages.
     pub(crate) fn name(&self) -> &'static str {
         match self {
