@@ -24,6 +24,7 @@ pub mod pattern;
 mod plan;
 mod pull;
 mod rules;
+mod scan;
 mod text;
 mod write;
 mod zone;
