@@ -96,6 +96,8 @@ pub(crate) struct TableState {
     pub table_id: Option<String>,
     /// The newest version that was ever seen.
     pub seen: Option<u64>,
+    /// Why nothing more is committed: the log contradicts what it said before.
+    pub broken: Option<Error>,
 }
 
 impl TableState {
@@ -104,13 +106,23 @@ impl TableState {
     /// # Errors
     /// `DELTA_TABLE_REPLACED`, or what reading the log finds.
     pub(crate) fn catch_up(&mut self, files: &dyn LogFiles) -> Result<()> {
+        if let Some(error) = &self.broken {
+            return Err(error.clone());
+        }
         let followed = match &mut self.snapshot {
             Some(snapshot) => snapshot.follow(files),
             None => Ok(Followed::Lost),
         };
         match followed {
             Ok(Followed::UpToDate) => {}
-            Ok(Followed::Lost) => self.snapshot = Snapshot::open(files)?,
+            Ok(Followed::Lost) => {
+                let opened = Snapshot::open(files)?;
+                self.broken = contradiction(files, self.snapshot.as_ref(), opened.as_ref());
+                self.snapshot = opened;
+                if let Some(error) = &self.broken {
+                    return Err(error.clone());
+                }
+            }
             Err(error) => {
                 self.snapshot = None;
                 return Err(error);
@@ -143,6 +155,40 @@ impl TableState {
             _ => Ok(()),
         }
     }
+}
+
+/// An entry that was there and is another one now: its writer's `txn` is gone with it. Writers
+/// that rename over existing entries do this.
+fn contradiction(
+    files: &dyn LogFiles,
+    before: Option<&Snapshot>,
+    now: Option<&Snapshot>,
+) -> Option<Error> {
+    let (before, now) = (before?, now?);
+    if before.metadata.id != now.metadata.id || before.version > now.version {
+        return None;
+    }
+    let lost = before
+        .txns
+        .values()
+        .filter(|seen| seen.entry == Some(before.version) && !mark::is_mark(&seen.txn.app_id))
+        .find(|seen| {
+            now.txn(&seen.txn.app_id).is_none_or(|now| now.txn.version < seen.txn.version)
+        })?;
+    Some(
+        Error::corrupt(
+            "DELTA_LOG_ENTRY_REPLACED",
+            format!(
+                "Entry {} of the log in `{}` was replaced by another writer: the commit {} of \
+                 application {} was in it and is gone.",
+                before.version,
+                files.dir().display(),
+                lost.txn.version,
+                lost.txn.app_id
+            ),
+        )
+        .cure("Stop writers that do not create entries exclusively, and restore the entry."),
+    )
 }
 
 fn went_back(files: &dyn LogFiles, seen: u64, found: u64) -> Error {

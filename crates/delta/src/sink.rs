@@ -113,7 +113,7 @@ impl DeltaSink {
                 env,
                 plan,
                 write: Arc::new(write),
-                state: Mutex::new(TableState { snapshot, table_id, seen }),
+                state: Mutex::new(TableState { snapshot, table_id, seen, broken: None }),
                 maintenance: Maintenance::default(),
             }),
         })

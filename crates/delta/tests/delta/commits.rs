@@ -287,3 +287,38 @@ async fn several_flows_create_one_table() {
     assert_eq!(a.table_id(), b.table_id());
     assert_eq!(row_count(dir.path()), 5);
 }
+
+#[tokio::test]
+async fn an_entry_that_another_writer_replaced_stops_the_writer() {
+    let dir = tempfile::tempdir().unwrap();
+    let sink = sink(dir.path(), "id BIGINT");
+    let q = query();
+    append(&sink, q, 0, &ids(0..1)).await;
+    append(&sink, q, 1, &ids(1..2)).await;
+    let theirs = dir.path().join("theirs");
+    fs::write(&theirs, "{\"commitInfo\":{\"operation\":\"WRITE\"}}\n").unwrap();
+    fs::rename(&theirs, entry_path(dir.path(), 1)).unwrap();
+    let tag = tag(q, 2);
+    let staged = stage(&sink, &tag, &ids(2..3)).unwrap();
+    for _ in 0..2 {
+        let error = sink.commit(&tag, &staged).await.unwrap_err();
+        assert_eq!(error.code(), "DELTA_LOG_ENTRY_REPLACED");
+    }
+    assert!(!entry_path(dir.path(), 2).exists());
+}
+
+#[tokio::test]
+async fn a_log_that_was_copied_is_gone_on_with() {
+    let dir = tempfile::tempdir().unwrap();
+    let table = dir.path().join("t");
+    let sink = sink(&table, "id BIGINT");
+    let q = query();
+    append(&sink, q, 0, &ids(0..1)).await;
+    append(&sink, q, 1, &ids(1..2)).await;
+    for version in 0..2 {
+        let bytes = fs::read(entry_path(&table, version)).unwrap();
+        fs::remove_file(entry_path(&table, version)).unwrap();
+        fs::write(entry_path(&table, version), bytes).unwrap();
+    }
+    assert_eq!(append(&sink, q, 2, &ids(2..3)).await, 2);
+}
