@@ -181,6 +181,10 @@ fn unknown(name: &str) -> Result<Outcome> {
         return Err(Error::invalid("CONF_UNKNOWN", format!("There is no setting `{name}`."))
             .cure(format!("Did you mean `{near}`?")));
     }
+    if !name.contains('.') {
+        // A variable of the file, for `${name}`.
+        return Ok(Outcome::Honoured);
+    }
     Ok(Outcome::Ignored(format!("The setting `{name}` has no effect here.")))
 }
 
