@@ -112,6 +112,45 @@ impl<'a> Fast<'a> {
             return Ok(());
         }
         match (kind, column) {
+            (Kind::Null, column @ Column::Null(_)) => {
+                // The exact parser does not skip what is inside an object or array here.
+                if matches!(first, b'{' | b'[') {
+                    return Err(Exact);
+                }
+                self.skip(cursor, depth)?;
+                column.push_null();
+            }
+            (Kind::Struct(plan), Column::Struct(out)) => {
+                cursor.expect(b'{')?;
+                let len = out.len();
+                self.object(cursor, plan, &mut out.fields, len, depth + 1)?;
+                out.end_value();
+            }
+            (Kind::List(element), Column::List(out)) => {
+                self.list(cursor, element, &mut out.child, depth + 1)?;
+                let len = out.child.len();
+                out.end_value(len);
+            }
+            (Kind::Map(value), Column::Map(out)) => {
+                let (keys, values) = &mut out.child;
+                self.map(cursor, value, keys, values, depth + 1)?;
+                let len = values.len();
+                out.end_value(len);
+            }
+            (_, column) => self.scalar(cursor, kind, column, first)?,
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn scalar(
+        &mut self,
+        cursor: &mut Cursor<'_>,
+        kind: &Kind,
+        column: &mut Column,
+        first: u8,
+    ) -> Quick<()> {
+        match (kind, column) {
             (Kind::Text, Column::Bytes(out)) => self.text(cursor, first, out)?,
             (Kind::Double, Column::Double(out)) => out.push(self.double(cursor)?),
             (Kind::Long, Column::Long(out)) => out.push(self.integer(cursor)?),
@@ -156,31 +195,6 @@ impl<'a> Fast<'a> {
             (Kind::Binary, Column::Bytes(out)) => {
                 let text = self.plain_text(cursor)?;
                 out.push(&base64_text::decode(text).ok_or(Exact)?);
-            }
-            (Kind::Null, column @ Column::Null(_)) => {
-                // The exact parser does not skip what is inside an object or array here.
-                if matches!(first, b'{' | b'[') {
-                    return Err(Exact);
-                }
-                self.skip(cursor, depth)?;
-                column.push_null();
-            }
-            (Kind::Struct(plan), Column::Struct(out)) => {
-                cursor.expect(b'{')?;
-                let len = out.len();
-                self.object(cursor, plan, &mut out.fields, len, depth + 1)?;
-                out.end_value();
-            }
-            (Kind::List(element), Column::List(out)) => {
-                self.list(cursor, element, &mut out.child, depth + 1)?;
-                let len = out.child.len();
-                out.end_value(len);
-            }
-            (Kind::Map(value), Column::Map(out)) => {
-                let (keys, values) = &mut out.child;
-                self.map(cursor, value, keys, values, depth + 1)?;
-                let len = values.len();
-                out.end_value(len);
             }
             _ => return Err(Exact),
         }
