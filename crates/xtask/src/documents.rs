@@ -5,7 +5,10 @@
 
 use crate::errors;
 use crate::workspace::product_sources;
+use millstream::session::SETTINGS;
+use millstream::{DELTA_OPTIONS, WRITER_OPTIONS};
 use millstream_core::options::OptionSpec;
+use millstream_json::{FROM_JSON_OPTIONS, TO_JSON_OPTIONS};
 use millstream_kafka::{CLIENT_KEYS, SOURCE_OPTIONS};
 use std::path::Path;
 
@@ -18,12 +21,25 @@ struct Part {
 
 fn parts(root: &Path) -> Result<Vec<Part>, String> {
     let codes = errors::codes(&product_sources(root))?;
-    let options = "docs/book/src/options.md";
-    Ok(vec![
-        Part { page: options, name: "kafka source", text: option_table(SOURCE_OPTIONS) },
-        Part { page: options, name: "kafka client", text: option_table(CLIENT_KEYS) },
-        Part { page: "docs/book/src/errors.md", name: "codes", text: errors::table(&codes) },
-    ])
+    let tables = [
+        ("kafka source", SOURCE_OPTIONS),
+        ("kafka client", CLIENT_KEYS),
+        ("from_json", FROM_JSON_OPTIONS),
+        ("to_json", TO_JSON_OPTIONS),
+        ("writer", WRITER_OPTIONS),
+        ("delta writer", DELTA_OPTIONS),
+        ("settings", SETTINGS),
+    ];
+    let mut parts: Vec<Part> = tables
+        .map(|(name, specs)| Part {
+            page: "docs/book/src/options.md",
+            name,
+            text: option_table(specs),
+        })
+        .into();
+    let text = errors::table(&codes);
+    parts.push(Part { page: "docs/book/src/errors.md", name: "codes", text });
+    Ok(parts)
 }
 
 fn option_table(specs: &[OptionSpec]) -> String {
