@@ -9,6 +9,7 @@ use crate::properties;
 use millstream_core::env::SharedEnv;
 use millstream_core::{Error, Result};
 use parking_lot::Mutex;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::task::JoinHandle;
 
@@ -69,14 +70,15 @@ async fn joined(task: JoinHandle<Result<()>>) -> Result<()> {
 fn is_due(snapshot: &Snapshot, newest: Option<&Written>) -> bool {
     let opened = snapshot.checkpoint.as_ref().map_or(0, |c| c.version);
     let last = newest.map_or(0, |w| w.checkpoint.version).max(opened);
-    snapshot.version.saturating_sub(last) >= interval(snapshot, newest)
+    let live_files = newest.map_or(0, |w| w.live_files);
+    snapshot.version.saturating_sub(last) >= interval(&snapshot.metadata.configuration, live_files)
 }
 
-fn interval(snapshot: &Snapshot, newest: Option<&Written>) -> u64 {
-    properties::checkpoint_interval(&snapshot.metadata.configuration).unwrap_or_else(|| {
-        let live = newest.map_or(0, |w| w.live_files);
-        (live / FILES_PER_ENTRY).clamp(INTERVAL_MIN, INTERVAL_MAX)
-    })
+/// Entries between two checkpoints. A checkpoint costs what the table has in files, an opening
+/// what the tail has in entries.
+fn interval(table: &BTreeMap<String, String>, live_files: u64) -> u64 {
+    properties::checkpoint_interval(table)
+        .unwrap_or_else(|| (live_files / FILES_PER_ENTRY).clamp(INTERVAL_MIN, INTERVAL_MAX))
 }
 
 fn work(
@@ -119,4 +121,19 @@ fn work(
         tracing::info!(deleted, "expired files of the table log deleted");
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_interval_grows_with_the_table_unless_a_property_sets_it() {
+        let unset = BTreeMap::new();
+        for (live_files, entries) in [(0, 100), (9_999, 100), (50_000, 500), (10_000_000, 1000)] {
+            assert_eq!(interval(&unset, live_files), entries);
+        }
+        let set = BTreeMap::from([("delta.checkpointInterval".to_owned(), "10".to_owned())]);
+        assert_eq!(interval(&set, 10_000_000), 10);
+    }
 }

@@ -230,3 +230,18 @@ async fn short_lives_of_transactions_are_refused() {
         with_properties(dir.path(), &[("delta.setTransactionRetentionDuration", "interval 1 day")]);
     assert_eq!(refusal(options, "id INT").code(), "DELTA_UNSUPPORTED_TRANSACTION_RETENTION");
 }
+
+#[tokio::test]
+async fn features_of_new_tables_are_listed_in_their_protocol() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = with_properties(dir.path(), &[("delta.enableChangeDataFeed", "true")]);
+    let sink = DeltaSink::prepare(options, &ddl("id BIGINT, at TIMESTAMP_NTZ"), env()).unwrap();
+    let q = query();
+    append(&sink, q, 0, "{\"id\":1,\"at\":\"2024-05-01T10:20:30\"}\n").await;
+    append(&sink, q, 1, "").await;
+    assert_eq!(
+        json!(open(dir.path()).protocol()),
+        json!({"minReaderVersion": 3, "minWriterVersion": 7, "readerFeatures": ["timestampNtz"],
+               "writerFeatures": ["appendOnly", "invariants", "changeDataFeed", "timestampNtz"]})
+    );
+}
