@@ -4,12 +4,14 @@
 //! so that files of another attempt are never taken for its own. Nothing is visible to readers of
 //! the table before the commit.
 //!
-//! Bounds: at most [`OPEN_FILES_MAX`] files are open, the least recently used one is closed first;
-//! encoded rows that wait in memory are flushed beyond [`BUFFERED_BYTES_MAX`].
+//! Bounds: at most [`OPEN_FILES_MAX`] files are open; rows of further partitions wait in memory up
+//! to a limit, then the least recently used file makes room. Encoded rows that wait in memory are
+//! flushed beyond [`BUFFERED_BYTES_MAX`].
 
 mod file;
 mod nulls;
 pub(crate) mod partition;
+mod pending;
 mod physical;
 mod split;
 pub(crate) mod stats;
@@ -26,6 +28,7 @@ use millstream_core::{Error, Result};
 use millstream_store::durable::{self, Access};
 use millstream_types::{DataType, StructType};
 use partition::PartitionColumn;
+use pending::Pending;
 use split::Splitter;
 use stats::StatsPlan;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -125,6 +128,7 @@ pub struct DeltaWriter {
     task: usize,
     splitter: Option<Splitter>,
     open: HashMap<Vec<u8>, OpenFile>,
+    pending: Pending,
     /// Counts writes; files remember theirs.
     clock: u64,
     files_begun: usize,
@@ -141,6 +145,7 @@ impl DeltaWriter {
             task,
             splitter: None,
             open: HashMap::new(),
+            pending: Pending::default(),
             clock: 0,
             files_begun: 0,
             ready_dirs: BTreeSet::new(),
@@ -172,16 +177,27 @@ impl DeltaWriter {
         let data = RecordBatch::try_new(Arc::clone(&config.data_schema), data)
             .map_err(|e| Error::internal("A batch could not be put together.").caused_by(e))?;
         if config.partition_columns.is_empty() {
-            return self.write_partition(Vec::new(), &[], &data);
+            self.write_partition(&[], &[], &data)?;
+            return self.flush_if_large();
         }
         if self.splitter.is_none() {
             self.splitter = Some(Splitter::new(&config.partition_columns)?);
         }
         let Some(splitter) = &self.splitter else { return Ok(()) };
         for part in splitter.split(&config.partition_columns, &columns, &data)? {
-            self.write_partition(part.key, &part.values, &part.rows)?;
+            if self.open.contains_key(&part.key) || self.open.len() < OPEN_FILES_MAX {
+                self.write_partition(&part.key, &part.values, &part.rows)?;
+            } else {
+                self.pending.push(part.key, part.values, part.rows);
+            }
         }
-        Ok(())
+        while self.pending.is_too_much() {
+            let Some((key, waiting)) = self.pending.take_largest() else { break };
+            if let Some(rows) = waiting.rows()? {
+                self.write_partition(&key, &waiting.values, &rows)?;
+            }
+        }
+        self.flush_if_large()
     }
 
     /// Closes all files and makes them durable with their directories.
@@ -192,6 +208,12 @@ impl DeltaWriter {
         let keys: Vec<Vec<u8>> = self.open.keys().cloned().collect();
         for key in keys {
             self.close(&key)?;
+        }
+        while let Some((key, waiting)) = self.pending.take_any() {
+            if let Some(rows) = waiting.rows()? {
+                self.write_partition(&key, &waiting.values, &rows)?;
+                self.close(&key)?;
+            }
         }
         // Every file is durable in itself; its name is once its directory is, in all its parents.
         let root = &self.config.root;
@@ -241,7 +263,7 @@ impl DeltaWriter {
 
     fn write_partition(
         &mut self,
-        key: Vec<u8>,
+        key: &[u8],
         values: &[Option<String>],
         rows: &RecordBatch,
     ) -> Result<()> {
@@ -250,17 +272,17 @@ impl DeltaWriter {
         let mut at = 0;
         while at < rows.num_rows() {
             let clock = self.clock;
-            let file = self.file_for(&key, values)?;
+            let file = self.file_for(key, values)?;
             let room = usize::try_from(rows_max.saturating_sub(file.rows())).unwrap_or(usize::MAX);
             let count = room.min(CHUNK_ROWS_MAX).min(rows.num_rows() - at);
             file.write(&rows.slice(at, count), clock)?;
             let full = file.rows() >= rows_max || file.bytes() >= bytes_max;
             at += count;
             if full {
-                self.close(&key)?;
+                self.close(key)?;
             }
         }
-        self.flush_if_large()
+        Ok(())
     }
 
     /// The open file of a partition, begun if there is none.

@@ -236,6 +236,7 @@ fn open_files_are_bounded_for_many_partitions() {
     let names: std::collections::BTreeSet<&str> =
         files.iter().map(|f| f.path.rsplit_once('/').unwrap().1).collect();
     assert_eq!(names.len(), files.len(), "no name is used twice");
+    assert_eq!(files.len(), partitions as usize, "rows wait for their partition's file");
 }
 
 #[test]
@@ -310,4 +311,34 @@ fn nested_not_null_is_checked() {
     stage(&sink, &tag(q, 0), "{\"id\":1,\"s\":{\"a\":1}}\n{\"id\":2}\n").unwrap();
     let error = stage(&sink, &tag(q, 1), "{\"s\":{\"b\":1}}\n").unwrap_err();
     assert_eq!(error.message(), "NOT NULL constraint violated for column: s.a.");
+}
+
+#[test]
+fn waiting_rows_are_bounded() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = partitioned(dir.path(), &["k"]);
+    let sink = DeltaSink::prepare(options, &ddl("s STRING, k BIGINT"), env()).unwrap();
+    let mut writer = sink.writer(attempt(), 0);
+    // A hundred partitions more than files, a megabyte each, is more than may wait.
+    let partitions = OPEN_FILES_MAX as i64 + 100;
+    let megabyte = "x".repeat(1 << 20);
+    for k in 0..partitions {
+        let batch = RecordBatch::try_new(
+            sink.input_schema(),
+            vec![
+                Arc::new(StringArray::from(vec![megabyte.as_str()])) as ArrayRef,
+                Arc::new(Int64Array::from(vec![k])),
+            ],
+        )
+        .unwrap();
+        writer.write(&batch).unwrap();
+    }
+    let on_disk = fs::read_dir(dir.path())
+        .unwrap()
+        .filter(|e| e.as_ref().unwrap().file_name().to_string_lossy().starts_with("k="))
+        .count();
+    assert!(on_disk > OPEN_FILES_MAX, "{on_disk} partitions have been begun");
+    let files = writer.finish().unwrap();
+    assert_eq!(files.len(), partitions as usize);
+    assert_eq!(files.iter().map(|f| rows_in(dir.path(), f)).sum::<usize>(), partitions as usize);
 }
