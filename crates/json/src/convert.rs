@@ -4,14 +4,13 @@
 //! the parser stands. Of an array, one bad element spoils the whole, unless the element is a
 //! struct that could be read in part.
 
-use crate::base64_text;
 use crate::column::Datum;
 use crate::number;
 use crate::options::FromJsonOptions;
 use crate::plan::{Kind, StructPlan};
 use crate::pull::{Malformed, Pull, Token};
 use crate::rules;
-use crate::text::push_quoted;
+use crate::text::{Escapes, push_quoted};
 
 /// Code of records that are not JSON.
 pub const MALFORMED_JSON: &str = "MALFORMED_JSON";
@@ -187,6 +186,7 @@ impl Converter<'_> {
             (Kind::Map(value), Token::StartObject) => self.map(value),
             (Kind::Text, Token::Text) => Ok(Datum::Text(self.pull.text()?.to_owned())),
             (Kind::Text, _) => Ok(Datum::Text(self.printed()?)),
+            (Kind::Binary, Token::Text) => self.binary(),
             _ => self.scalar(kind, token),
         }
     }
@@ -215,7 +215,6 @@ impl Converter<'_> {
             (Kind::Decimal(p, s), Token::Text) => {
                 rules::decimal_of(text, *p, *s).map(Datum::Decimal)
             }
-            (Kind::Binary, Token::Text) => base64_text::decode(text).map(Datum::Binary),
             (Kind::Timestamp, Token::Text) => options.timestamp_of(text).map(Datum::Long),
             (Kind::Timestamp, Token::Int) => integer(text).map(seconds).map(Datum::Long),
             (Kind::TimestampNtz, Token::Text) => options.timestamp_ntz_of(text).map(Datum::Long),
@@ -223,6 +222,14 @@ impl Converter<'_> {
             _ => None,
         };
         converted.ok_or_else(|| self.mismatch(kind, token))
+    }
+
+    fn binary(&mut self) -> Converting<Datum> {
+        self.pull.bytes().map(Datum::Binary).map_err(|m| {
+            let name = self.pull.current_name().unwrap_or_default();
+            let detail = format!("field `{name}`: {} at byte {}", m.cause, m.at);
+            Fail::Bad(Reason { code: FIELD_TYPE_MISMATCH, detail })
+        })
     }
 
     fn mismatch(&mut self, kind: &Kind, token: Token) -> Fail {
@@ -247,13 +254,17 @@ impl Converter<'_> {
     /// The value printed again, without blanks and with numbers in Java's form.
     fn printed(&mut self) -> Converting<String> {
         let mut out = String::new();
-        print(&mut self.pull, &mut out)?;
+        print(&mut self.pull, Escapes::Supplementary, &mut out)?;
         Ok(out)
     }
 }
 
 /// Prints the value that the parser stands on, and moves to its end.
-pub(crate) fn print(pull: &mut Pull<'_>, out: &mut String) -> Result<(), Malformed> {
+pub(crate) fn print(
+    pull: &mut Pull<'_>,
+    escapes: Escapes,
+    out: &mut String,
+) -> Result<(), Malformed> {
     let mut closers = Vec::new();
     let mut token = pull.current();
     if matches!(token, Some(Token::EndObject | Token::EndArray)) {
@@ -282,10 +293,10 @@ pub(crate) fn print(pull: &mut Pull<'_>, out: &mut String) -> Result<(), Malform
                         closers.push(']');
                     }
                     Token::Name => {
-                        push_quoted(pull.current_name().unwrap_or_default(), out);
+                        push_quoted(pull.current_name().unwrap_or_default(), escapes, out);
                         out.push(':');
                     }
-                    scalar => print_scalar(pull, scalar, out)?,
+                    scalar => print_scalar(pull, scalar, escapes, out)?,
                 }
             }
         }
@@ -300,7 +311,12 @@ pub(crate) fn print(pull: &mut Pull<'_>, out: &mut String) -> Result<(), Malform
     Ok(())
 }
 
-fn print_scalar(pull: &mut Pull<'_>, token: Token, out: &mut String) -> Result<(), Malformed> {
+fn print_scalar(
+    pull: &mut Pull<'_>,
+    token: Token,
+    escapes: Escapes,
+    out: &mut String,
+) -> Result<(), Malformed> {
     match token {
         Token::True => out.push_str("true"),
         Token::False => out.push_str("false"),
@@ -312,10 +328,10 @@ fn print_scalar(pull: &mut Pull<'_>, token: Token, out: &mut String) -> Result<(
             if value.is_finite() {
                 out.push_str(&text);
             } else {
-                push_quoted(&text, out);
+                push_quoted(&text, escapes, out);
             }
         }
-        _ => push_quoted(pull.text()?, out),
+        _ => push_quoted(pull.text()?, escapes, out),
     }
     Ok(())
 }

@@ -198,3 +198,47 @@ fn sign(text: &[u8]) -> (i64, &[u8]) {
 fn value(digits: &[u8]) -> i64 {
     digits.iter().fold(0, |n, d| n * 10 + i64::from(d - b'0'))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn days_and_dates_are_inverse() {
+        for day in (-1_000_000..1_000_000).step_by(997) {
+            let (year, month, of_month) = civil(day);
+            assert_eq!(days(year, month, of_month), Some(day));
+        }
+        assert_eq!(days(2023, 2, 29), None);
+        assert_eq!(days(2000, 2, 29), Some(11_016));
+        assert_eq!(days(1900, 2, 29), None);
+    }
+
+    #[test]
+    fn day_numbers_of_the_julian_calendar() {
+        assert_eq!(date_of_day_number("-141427"), Some(-141_427));
+        // 1582-10-04 is the day before 1582-10-15 there, and ten days before it here.
+        assert_eq!(date_of_day_number("-141428"), Some(-141_438));
+        // 0001-01-01, two days earlier in the Julian calendar.
+        assert_eq!(date_of_day_number("-719164"), Some(-719_162));
+        // 1500-02-29 does not exist here; it was the day that we call the tenth of March.
+        let leap = days(1500, 3, 10).unwrap();
+        let first_of_march = days(1500, 3, 1).and_then(|d| i32::try_from(d).ok());
+        assert_eq!(date_of_day_number(&leap.to_string()), first_of_march);
+    }
+
+    #[test]
+    fn zones_decide_what_skipped_and_repeated_times_mean() {
+        let zone = Zone::parse("America/New_York").unwrap();
+        let at = |text: &str| timestamp(text, &zone).unwrap();
+        assert_eq!(at("2020-03-08 02:30:00"), at("2020-03-08 03:30:00"));
+        assert_eq!(at("2020-11-01 01:30:00"), at("2020-11-01 01:30:00-04:00"));
+        assert_eq!(at("2500-07-01 00:00:00"), at("2500-07-01 00:00:00-04:00"));
+        assert_eq!(at("2500-01-01 00:00:00"), at("2500-01-01 00:00:00-05:00"));
+        for name in ["", "Mars", "+25:00", "+1:60", "GMT+", "utc", "+01:00:0"] {
+            assert_eq!(Zone::parse(name), None, "{name}");
+        }
+        assert_eq!(Zone::parse("+1:0"), Some(Zone::Fixed(3600)));
+        assert_eq!(Zone::parse("Z"), Some(Zone::UTC));
+    }
+}

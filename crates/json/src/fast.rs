@@ -4,12 +4,12 @@
 //! everything else ([`Exact`]), having left marks only in columns that the caller cuts back. So
 //! it never decides that a record is bad, and wherever it succeeds the two agree.
 
-use crate::base64_text;
 use crate::column::{Bytes, Column, Fields};
 use crate::convert;
 use crate::number;
 use crate::options::FromJsonOptions;
 use crate::plan::{Kind, StructPlan};
+use crate::pull;
 use crate::rules;
 use crate::scan::{Cursor, DayCache, Exact, Quick};
 
@@ -194,7 +194,7 @@ impl<'a> Fast<'a> {
             }
             (Kind::Binary, Column::Bytes(out)) => {
                 let text = self.plain_text(cursor)?;
-                out.push(&base64_text::decode(text).ok_or(Exact)?);
+                out.push(&pull::decode(text).ok_or(Exact)?);
             }
             _ => return Err(Exact),
         }

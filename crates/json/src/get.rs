@@ -6,7 +6,7 @@
 use crate::convert::print;
 use crate::options::Syntax;
 use crate::pull::{Malformed, Pull, Token};
-use crate::text::push_quoted;
+use crate::text::{Escapes, push_quoted};
 use arrow::array::{Array, ArrayRef, AsArray, StringArray, StringBuilder};
 use arrow::compute::cast;
 use arrow::datatypes::DataType as ArrowType;
@@ -72,7 +72,7 @@ impl JsonPath {
         let syntax =
             Syntax { control_characters: true, non_numeric_numbers: false, ..Syntax::default() };
         let mut pull = Pull::new(json, &syntax);
-        let mut out = Output::default();
+        let mut out = Output::new(Escapes::Supplementary);
         let found =
             pull.next_token().and_then(|_| evaluate(&mut pull, &mut out, Style::Raw, &self.0));
         matches!(found, Ok(true)).then_some(out.text)
@@ -118,14 +118,18 @@ enum Style {
 }
 
 /// JSON being written: values in arrays are separated by commas.
-#[derive(Default)]
 struct Output {
     text: String,
     /// For each open array, whether it has an element.
     arrays: Vec<bool>,
+    escapes: Escapes,
 }
 
 impl Output {
+    fn new(escapes: Escapes) -> Self {
+        Output { text: String::new(), arrays: Vec::new(), escapes }
+    }
+
     fn value(&mut self, text: &str) {
         if let Some(begun) = self.arrays.last_mut() {
             if *begun {
@@ -164,7 +168,7 @@ fn evaluate(pull: &mut Pull<'_>, out: &mut Output, style: Style, steps: &[Step])
         (Some(Token::Name), []) => Err(pull.malformed("a member is not a value")),
         (_, []) => {
             let mut text = String::new();
-            print(pull, &mut text)?;
+            print(pull, out.escapes, &mut text)?;
             out.value(&text);
             Ok(true)
         }
@@ -223,7 +227,8 @@ fn any_element(pull: &mut Pull<'_>, out: &mut Output, style: Style, rest: &[Step
         return Ok(found);
     }
     let inner = if style == Style::Raw { Style::Quoted } else { style };
-    let mut matches = Output::default();
+    // Spark collects the matches with its other writer.
+    let mut matches = Output::new(Escapes::None);
     matches.open();
     let mut count = 0;
     while next(pull)? != Token::EndArray {
@@ -329,7 +334,7 @@ fn tuple(json: &str, names: &[&str]) -> Option<Vec<Option<String>>> {
         if token == Token::Text {
             text.push_str(pull.text().ok()?);
         } else {
-            print(&mut pull, &mut text).ok()?;
+            print(&mut pull, Escapes::Supplementary, &mut text).ok()?;
         }
         for (value, _) in values.iter_mut().zip(names).filter(|(_, wanted)| **wanted == name) {
             *value = Some(text.clone());
@@ -341,6 +346,6 @@ fn tuple(json: &str, names: &[&str]) -> Option<Vec<Option<String>>> {
 /// A text as a JSON string, for callers that build documents by hand.
 pub fn quoted(text: &str) -> String {
     let mut out = String::new();
-    push_quoted(text, &mut out);
+    push_quoted(text, Escapes::None, &mut out);
     out
 }

@@ -127,3 +127,68 @@ pub(crate) fn plain_decimal(value: i128, scale: i8) -> String {
     let (whole, fraction) = padded.split_at(padded.len() - scale);
     format!("{sign}{whole}.{fraction}")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_as_java_prints_them() {
+        for (value, text) in [
+            (0.0, "0.0"),
+            (-0.0, "-0.0"),
+            (1.0, "1.0"),
+            (-12.5, "-12.5"),
+            (0.001, "0.001"),
+            (0.000_99, "9.9E-4"),
+            (9_999_999.5, "9999999.5"),
+            (10_000_000.0, "1.0E7"),
+            (123_456_789.125, "1.23456789125E8"),
+            (100.0, "100.0"),
+            (5e-324, "4.9E-324"),
+            (f64::MAX, "1.7976931348623157E308"),
+            (f64::NAN, "NaN"),
+            (f64::NEG_INFINITY, "-Infinity"),
+        ] {
+            assert_eq!(java_double(value), text);
+        }
+        assert_eq!(java_float(1.1), "1.1");
+        assert_eq!(java_float(1.0e10), "1.0E10");
+    }
+
+    #[test]
+    fn decimals_round_half_away_from_zero() {
+        for (text, expected) in [
+            ("1.005", Some(101)),
+            ("-1.005", Some(-101)),
+            ("1.0049999", Some(100)),
+            ("0.004", Some(0)),
+            ("999.994", Some(99_999)),
+            ("999.995", None),
+            ("1e2", Some(10_000)),
+            ("1E+2", Some(10_000)),
+            ("12345e-5", Some(12)),
+            ("1e2147483647", None),
+            ("1e-2147483647", Some(0)),
+            ("0e2147483647", Some(0)),
+            ("1e2147483648", None),
+            (".5", Some(50)),
+            ("5.", Some(500)),
+            ("", None),
+            ("-", None),
+            (".", None),
+            ("1e", None),
+            ("1 ", None),
+            ("--1", None),
+            ("1e+-2", None),
+        ] {
+            assert_eq!(decimal(text, 5, 2), expected, "{text}");
+        }
+        let widest = "9".repeat(38);
+        assert_eq!(decimal(&widest, 38, 0), Some(10_i128.pow(38) - 1));
+        assert_eq!(decimal(&format!("{widest}.5"), 38, 0), None);
+        assert_eq!(decimal(&"9".repeat(1000), 38, 0), None);
+        assert_eq!(plain_decimal(-5, 2), "-0.05");
+        assert_eq!(plain_decimal(110, 2), "1.10");
+    }
+}

@@ -1,6 +1,7 @@
 //! Options of `from_json`, `to_json` and `schema_of_json`.
 
 use crate::pattern::Pattern;
+use crate::text::Escapes;
 use crate::zone::Zone;
 use millstream_core::options::{OptionMap, OptionSpec, refuse_unknown};
 use millstream_core::{Error, Result};
@@ -82,7 +83,7 @@ pub struct ToJsonOptions {
     pub(crate) timestamp_ntz: Pattern,
     pub(crate) date: Pattern,
     pub(crate) ignore_null_fields: bool,
-    pub(crate) non_ascii_escaped: bool,
+    pub(crate) escapes: Escapes,
 }
 
 /// Options of [`crate::schema_of_json`].
@@ -234,7 +235,10 @@ impl ToJsonOptions {
             timestamp_ntz: pattern("timestampNTZFormat", "yyyy-MM-dd'T'HH:mm:ss[.SSS]")?,
             date: pattern("dateFormat", "yyyy-MM-dd")?,
             ignore_null_fields: flag(options, "ignoreNullFields", true)?,
-            non_ascii_escaped: flag(options, "writeNonAsciiCharacterAsCodePoint", false)?,
+            escapes: match flag(options, "writeNonAsciiCharacterAsCodePoint", false)? {
+                true => Escapes::NonAscii,
+                false => Escapes::None,
+            },
         })
     }
 }

@@ -5,7 +5,12 @@
 //! Spark goes on reading after a field that failed. So the state after each error is part of the
 //! contract here. The input is UTF-8; positions are bytes.
 
+mod base64;
+
+pub(crate) use base64::decode;
+
 use crate::options::Syntax;
+use crate::text::Units;
 
 /// A token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -524,39 +529,6 @@ impl<'a> Pull<'a> {
             }
             Some(_) => return self.fail("unknown escape sequence"),
         })
-    }
-}
-
-/// Puts UTF-16 units together. A surrogate without its partner becomes a question mark, as when
-/// Java encodes it.
-#[derive(Default)]
-pub(crate) struct Units {
-    high: Option<u32>,
-}
-
-impl Units {
-    pub(crate) fn push(&mut self, unit: u32, text: &mut String) {
-        match (self.high, unit) {
-            (Some(high), 0xdc00..=0xdfff) => {
-                self.high = None;
-                let code = 0x1_0000 + ((high - 0xd800) << 10) + (unit - 0xdc00);
-                text.push(char::from_u32(code).unwrap_or('?'));
-            }
-            (_, 0xd800..=0xdbff) => {
-                self.flush(text);
-                self.high = Some(unit);
-            }
-            _ => {
-                self.flush(text);
-                text.push(char::from_u32(unit).unwrap_or('?'));
-            }
-        }
-    }
-
-    pub(crate) fn flush(&mut self, text: &mut String) {
-        if self.high.take().is_some() {
-            text.push('?');
-        }
     }
 }
 

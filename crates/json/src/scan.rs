@@ -6,7 +6,7 @@ use crate::column::Bytes;
 use crate::datetime;
 use crate::options::Syntax;
 use crate::plan::StructPlan;
-use crate::pull::Units;
+use crate::text::Units;
 
 /// The record needs the exact parser.
 #[derive(Debug, Clone, Copy)]

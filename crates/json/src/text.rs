@@ -1,12 +1,16 @@
-//! JSON strings as Spark writes them.
+//! JSON strings as Spark writes them, and the UTF-16 units of their escapes.
 
-/// Appends `text` in double quotes, escaping what JSON requires and nothing else.
-pub(crate) fn push_quoted(text: &str, out: &mut String) {
-    push_escaped(text, false, out);
+/// Which characters are written as `\uXXXX`, beyond those that JSON requires.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Escapes {
+    None,
+    /// Those that UTF-16 writes as two units: what one of Spark's two writers does.
+    Supplementary,
+    NonAscii,
 }
 
-/// As [`push_quoted`], with characters outside ASCII as `\uXXXX` if `ascii` is set.
-pub(crate) fn push_escaped(text: &str, ascii: bool, out: &mut String) {
+/// Appends `text` in double quotes.
+pub(crate) fn push_quoted(text: &str, escapes: Escapes, out: &mut String) {
     out.push('"');
     let mut clean = 0;
     for (at, c) in text.char_indices() {
@@ -18,8 +22,10 @@ pub(crate) fn push_escaped(text: &str, ascii: bool, out: &mut String) {
             '\n' => Some("\\n"),
             '\u{c}' => Some("\\f"),
             '\r' => Some("\\r"),
-            c if c < ' ' || (ascii && !c.is_ascii()) => None,
-            _ => continue,
+            c if c < ' ' => None,
+            c if c.is_ascii() || escapes == Escapes::None => continue,
+            c if escapes == Escapes::Supplementary && c <= '\u{ffff}' => continue,
+            _ => None,
         };
         out.push_str(text.get(clean..at).unwrap_or_default());
         clean = at + c.len_utf8();
@@ -34,4 +40,37 @@ pub(crate) fn push_escaped(text: &str, ascii: bool, out: &mut String) {
     }
     out.push_str(text.get(clean..).unwrap_or_default());
     out.push('"');
+}
+
+/// Puts UTF-16 units together. A surrogate without its partner becomes a question mark, as when
+/// Java encodes it.
+#[derive(Default)]
+pub(crate) struct Units {
+    high: Option<u32>,
+}
+
+impl Units {
+    pub(crate) fn push(&mut self, unit: u32, text: &mut String) {
+        match (self.high, unit) {
+            (Some(high), 0xdc00..=0xdfff) => {
+                self.high = None;
+                let code = 0x1_0000 + ((high - 0xd800) << 10) + (unit - 0xdc00);
+                text.push(char::from_u32(code).unwrap_or('?'));
+            }
+            (_, 0xd800..=0xdbff) => {
+                self.flush(text);
+                self.high = Some(unit);
+            }
+            _ => {
+                self.flush(text);
+                text.push(char::from_u32(unit).unwrap_or('?'));
+            }
+        }
+    }
+
+    pub(crate) fn flush(&mut self, text: &mut String) {
+        if self.high.take().is_some() {
+            text.push('?');
+        }
+    }
 }

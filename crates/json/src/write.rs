@@ -3,7 +3,7 @@
 use crate::number::{java_double, java_float, plain_decimal};
 use crate::options::ToJsonOptions;
 use crate::pattern::{Moment, Pattern};
-use crate::text::push_escaped;
+use crate::text::{Escapes, push_quoted};
 use crate::zone::Zone;
 use arrow::array::{
     Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Decimal128Array, ListArray, MapArray,
@@ -159,7 +159,7 @@ impl Writer {
                 let fields: Result<Vec<_>> = columns
                     .map(|(column, field)| {
                         let mut name = String::new();
-                        push_escaped(&field.name, options.non_ascii_escaped, &mut name);
+                        push_quoted(&field.name, options.escapes, &mut name);
                         name.push(':');
                         Ok((name, Column::new(column, &field.data_type, options, depth + 1)?))
                     })
@@ -186,7 +186,7 @@ impl Writer {
                 push_number(&java_double(value), value.is_finite(), out);
             }
             Writer::Decimal(a, scale) => out.push_str(&java_decimal(a.value(row), *scale)),
-            Writer::Text(a) => push_escaped(a.value(row), options.non_ascii_escaped, out),
+            Writer::Text(a) => push_quoted(a.value(row), options.escapes, out),
             Writer::Binary(a) => {
                 out.push('"');
                 STANDARD.encode_string(a.value(row), out);
@@ -212,7 +212,7 @@ impl Writer {
                 let (start, end) = range(map.value_offsets(), row);
                 push_items('{', '}', start..end, out, |at, out| {
                     let key = keys.key(at);
-                    push_escaped(&key, options.non_ascii_escaped, out);
+                    push_quoted(&key, options.escapes, out);
                     out.push(':');
                     values.write(at, options, out);
                 });
@@ -287,7 +287,7 @@ fn push_number(text: &str, finite: bool, out: &mut String) {
     if finite {
         out.push_str(text);
     } else {
-        push_escaped(text, false, out);
+        push_quoted(text, Escapes::None, out);
     }
 }
 
@@ -300,7 +300,7 @@ fn push_moment(
 ) {
     let mut text = String::new();
     pattern.write(&Moment { local_us, offset_seconds, zone }, &mut text);
-    push_escaped(&text, false, out);
+    push_quoted(&text, Escapes::None, out);
 }
 
 /// A decimal as `java.math.BigDecimal.toString` prints it: with an exponent if it is very small.

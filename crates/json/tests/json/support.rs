@@ -20,7 +20,10 @@ pub fn value(array: &ArrayRef, row: usize, data_type: &DataType) -> Value {
         DataType::Short => array.as_primitive::<Int16Type>().value(row).into(),
         DataType::Integer => array.as_primitive::<Int32Type>().value(row).into(),
         DataType::Long => array.as_primitive::<Int64Type>().value(row).into(),
-        DataType::Float => float(f64::from(array.as_primitive::<Float32Type>().value(row))),
+        // In the shortest digits, as Spark prints it.
+        DataType::Float => {
+            float(array.as_primitive::<Float32Type>().value(row).to_string().parse().unwrap())
+        }
         DataType::Double => float(array.as_primitive::<Float64Type>().value(row)),
         DataType::Decimal(..) => array.as_primitive::<Decimal128Type>().value_as_string(row).into(),
         DataType::String => array.as_string::<i32>().value(row).into(),
