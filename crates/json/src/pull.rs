@@ -400,13 +400,13 @@ impl<'a> Pull<'a> {
         }
         let mut digits = self.skip_digits() + usize::from(start < self.at);
         let mut token = Token::Int;
+        let tail = self.at + 1;
         if self.peek() == Some(b'.') {
             self.at += 1;
             token = Token::Float;
             let fraction = self.skip_digits();
             if fraction == 0 {
-                self.take();
-                return self.fail("expected a digit after the decimal point");
+                return self.broken_number(first, tail, "expected a digit after the point");
             }
             digits += fraction;
         }
@@ -418,8 +418,7 @@ impl<'a> Pull<'a> {
             }
             let exponent = self.skip_digits();
             if exponent == 0 {
-                self.take();
-                return self.fail("expected a digit in the exponent");
+                return self.broken_number(first, tail, "expected a digit in the exponent");
             }
             digits += exponent;
         }
@@ -436,6 +435,18 @@ impl<'a> Pull<'a> {
             return self.fail("the number is longer than maxNumLen");
         }
         Ok(token)
+    }
+
+    /// The parser has two ways to read numbers. The one for those that start with zero stops after
+    /// the byte that is wrong, the other after the first byte that no integer has.
+    fn broken_number<T>(&mut self, first: u8, tail: usize, cause: &'static str) -> Scan<T> {
+        let malformed = self.malformed(cause);
+        if first == b'0' {
+            self.take();
+        } else {
+            self.at = tail;
+        }
+        Err(malformed)
     }
 
     fn skip_digits(&mut self) -> usize {
