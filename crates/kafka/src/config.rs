@@ -384,9 +384,9 @@ fn client_settings(options: &OptionMap, bootstrap: Vec<(String, u16)>) -> Result
         }
     };
     let bytes = |name| number(options, name, 1..=i32::MAX);
-    let buffer = |name, default| -> Result<Option<u32>> {
-        let size = number(options, name, -1..=i32::MAX)?.unwrap_or(default);
-        Ok(u32::try_from(size).ok())
+    let buffer = |name| -> Result<Option<u32>> {
+        let size = number(options, name, -1..=i32::MAX)?;
+        Ok(size.and_then(|s| u32::try_from(s).ok()))
     };
     let pause = |first, first_ms, most, most_ms| -> Result<(Duration, Duration)> {
         let first = millis(options, first, first_ms, 0)?;
@@ -410,8 +410,8 @@ fn client_settings(options: &OptionMap, bootstrap: Vec<(String, u16)>) -> Result
             1_000,
         )?,
         retry_backoff: pause("kafka.retry.backoff.ms", 100, "kafka.retry.backoff.max.ms", 1_000)?,
-        receive_buffer: buffer("kafka.receive.buffer.bytes", 65_536)?,
-        send_buffer: buffer("kafka.send.buffer.bytes", 131_072)?,
+        receive_buffer: buffer("kafka.receive.buffer.bytes")?,
+        send_buffer: buffer("kafka.send.buffer.bytes")?,
         check_crcs: boolean(options, "kafka.check.crcs", true)?,
     })
 }

@@ -179,8 +179,8 @@ pub const CLIENT_KEYS: &[OptionSpec] = &[
     row("kafka.reconnect.backoff.max.ms", ALL, "1000", "Longest pause before connecting again."),
     row("kafka.retry.backoff.ms", ALL, "100", "First pause before a request is repeated."),
     row("kafka.retry.backoff.max.ms", ALL, "1000", "Longest pause before a request is repeated."),
-    row("kafka.receive.buffer.bytes", ALL, "65536", "Socket buffer; -1 for the system's own."),
-    row("kafka.send.buffer.bytes", ALL, "131072", "Socket buffer; -1 for the system's own."),
+    row("kafka.receive.buffer.bytes", ALL, "-1", "Socket buffer; -1 lets the system size it."),
+    row("kafka.send.buffer.bytes", ALL, "-1", "Socket buffer; -1 lets the system size it."),
     row("kafka.check.crcs", ALL, "true", "Whether checksums of record batches are checked."),
     row("kafka.security.protocol", ALL, "PLAINTEXT", "PLAINTEXT; others come in release 0.2."),
 ];

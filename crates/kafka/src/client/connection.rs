@@ -17,6 +17,9 @@ use tokio::net::{TcpSocket, TcpStream};
 /// Longest answer that is read: more than the largest message a broker can be set to send in
 /// practice, less than what a stranger's bytes read as a length would ask for.
 const ANSWER_BYTES_MAX: usize = 1 << 30;
+/// The same before the other end has shown that it speaks Kafka: TLS and HTTP servers answer with
+/// bytes that would be a longer length.
+const GREETING_BYTES_MAX: usize = 16 << 20;
 /// `UNSUPPORTED_VERSION`, the one answer to ApiVersions in the oldest format.
 const UNSUPPORTED_VERSION: i16 = 35;
 
@@ -29,6 +32,7 @@ pub(crate) struct Connection {
     correlation: i32,
     versions: HashMap<i16, (i16, i16)>,
     request_timeout: Duration,
+    answer_bytes_max: usize,
 }
 
 impl Connection {
@@ -47,9 +51,11 @@ impl Connection {
                 correlation: 0,
                 versions: HashMap::new(),
                 request_timeout: settings.connect_timeout,
+                answer_bytes_max: GREETING_BYTES_MAX,
             };
             connection.negotiate().await?;
             connection.request_timeout = settings.request_timeout;
+            connection.answer_bytes_max = ANSWER_BYTES_MAX;
             Ok(connection)
         };
         match tokio::time::timeout(settings.connect_timeout, open).await {
@@ -176,9 +182,9 @@ impl Connection {
     async fn send_and_receive(&mut self, frame: &[u8]) -> std::io::Result<Bytes> {
         self.stream.write_all(frame).await?;
         let len = self.stream.read_u32().await? as usize;
-        if len > ANSWER_BYTES_MAX {
+        if len > self.answer_bytes_max {
             return Err(std::io::Error::other(format!(
-                "an answer of {len} bytes is announced; is this a Kafka port?"
+                "an answer of {len} bytes is announced; is this a Kafka port without TLS?"
             )));
         }
         let mut body = BytesMut::with_capacity(len);

@@ -3,7 +3,8 @@
 //!
 //! A partition is with exactly one step at a time, so its chunks leave in offset order. A range
 //! is done when a batch at or behind its end was seen in the headers, or, for a compacted tail,
-//! when the broker had nothing although the partition stood first and its end is there.
+//! when the broker repeatedly had nothing although the partition stood
+//! first, or nobody had anything, and its end is there.
 
 mod outcome;
 
@@ -16,7 +17,7 @@ use crate::split::Split;
 use futures::StreamExt as _;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
-use kafka_protocol::messages::fetch_response::FetchResponse;
+use kafka_protocol::messages::fetch_response::{FetchResponse, PartitionData};
 use millstream_core::{Error, ErrorKind, Result};
 use outcome::Verdict;
 use std::collections::{BTreeMap, VecDeque};
@@ -43,8 +44,8 @@ pub(crate) struct Fetcher {
 enum Step {
     /// Partitions by their leaders, and those to ask about again after a pause.
     Routed(BTreeMap<i32, VecDeque<PartitionState>>, Vec<PartitionState>),
-    /// Partitions that need another leader, or the same one later.
-    Back(Vec<PartitionState>),
+    /// Partitions that need another leader, or the same one later, and those that stay.
+    Back { leader: i32, stay: VecDeque<PartitionState>, back: Vec<PartitionState> },
 }
 
 /// What one answer means for the partitions of a leader.
@@ -92,17 +93,27 @@ impl Fetcher {
                         steps.push(Box::pin(self.fetch_from(leader, states, request_bytes)));
                     }
                 }
-                Step::Back(states) if states.is_empty() => {}
-                Step::Back(states) => {
-                    add(&self.source.counters.retries, 1);
-                    let (first, most) = self.source.config.client.retry_backoff;
-                    let doubts = states.iter().map(|s| s.doubts.moved).max().unwrap_or(0);
-                    let pause = first.saturating_mul(1 << doubts.min(10)).min(most);
-                    steps.push(Box::pin(self.route(states, pause)));
+                Step::Back { leader, stay, back } => {
+                    if !stay.is_empty() {
+                        let request_bytes = self.request_bytes(steps.len() + 1);
+                        steps.push(Box::pin(self.fetch_from(leader, stay, request_bytes)));
+                    }
+                    if !back.is_empty() {
+                        let pause = self.pause(&back);
+                        steps.push(Box::pin(self.route(back, pause)));
+                    }
                 }
             }
         }
         Ok(())
+    }
+
+    /// How long partitions wait before their leaders are asked for again.
+    fn pause(&self, states: &[PartitionState]) -> Duration {
+        add(&self.source.counters.retries, 1);
+        let (first, most) = self.source.config.client.retry_backoff;
+        let doubts = states.iter().map(|s| s.doubts.moved).max().unwrap_or(0);
+        first.saturating_mul(1 << doubts.min(10)).min(most)
     }
 
     /// Two answers per leader fit into the budget: one being decoded, one on the way.
@@ -153,7 +164,7 @@ impl Fetcher {
         Ok(Step::Routed(groups, later))
     }
 
-    /// Fetches from one leader until nothing of `queue` is left with it.
+    /// Fetches from one leader until nothing of `queue` is left with it, or something moved.
     async fn fetch_from(
         &self,
         leader: i32,
@@ -164,9 +175,9 @@ impl Fetcher {
         let mut back = Vec::new();
         let mut connection = match cluster.connection(leader).await {
             Ok(connection) => connection,
-            Err(error) => return self.lost(leader, error, queue.into(), back),
+            Err(error) => return self.lost(leader, error, queue.into()),
         };
-        while !queue.is_empty() {
+        while !queue.is_empty() && back.is_empty() {
             let permit = self.room(&mut queue, request_bytes).await?;
             let mut asked: Vec<PartitionState> =
                 queue.drain(..queue.len().min(PARTITIONS_MAX)).collect();
@@ -180,13 +191,13 @@ impl Fetcher {
                 Ok(answer) => answer,
                 Err(error) => {
                     asked.extend(queue);
-                    return self.lost(leader, error, asked, back);
+                    return self.lost(leader, error, asked);
                 }
             };
             let throttle = self.note(&answer);
             let mut sorted = self.sort(&answer, asked, throttle.is_some()).await?;
             self.send(sorted.chunks, permit)?;
-            back.append(&mut sorted.back);
+            back = sorted.back;
             queue.append(&mut sorted.stay);
             for state in &queue {
                 self.check_progress(state)?;
@@ -196,18 +207,12 @@ impl Fetcher {
             }
         }
         cluster.give_back(leader, connection);
-        Ok(Step::Back(back))
+        Ok(Step::Back { leader, stay: queue, back })
     }
 
     /// A connection that failed: its partitions are routed anew. Errors that repeating cannot
     /// cure end the read.
-    fn lost(
-        &self,
-        leader: i32,
-        error: Error,
-        mut states: Vec<PartitionState>,
-        mut back: Vec<PartitionState>,
-    ) -> Result<Step> {
+    fn lost(&self, leader: i32, error: Error, mut states: Vec<PartitionState>) -> Result<Step> {
         if error.kind() != ErrorKind::Unavailable {
             return Err(error);
         }
@@ -216,8 +221,7 @@ impl Fetcher {
         for state in &mut states {
             state.doubts.moved = state.doubts.moved.saturating_add(1);
         }
-        back.append(&mut states);
-        Ok(Step::Back(back))
+        Ok(Step::Back { leader, stay: VecDeque::new(), back: states })
     }
 
     /// Room for one answer in the prefetch budget. Waiting for a slow reader is not a stall.
@@ -283,14 +287,18 @@ impl Fetcher {
                 }
             }
         }
+        // Nobody used the byte limit up, or it was this partition's to use first.
+        let has_nothing = answers.iter().all(|p: &Option<&PartitionData>| {
+            p.is_some_and(|p| p.records.as_ref().is_none_or(|r| r.is_empty()))
+        });
         let (mut hungry, mut fed) = (VecDeque::new(), VecDeque::new());
         let mut first_without = None;
         for (at, (mut state, partition)) in asked.into_iter().zip(answers).enumerate() {
             let is_first = at == 0;
             let verdict = match partition {
                 Some(partition) => {
-                    self.judge(&mut state, partition, is_first && !is_throttled, &mut sorted.chunks)
-                        .await?
+                    let is_conclusive = (is_first || has_nothing) && !is_throttled;
+                    self.judge(&mut state, partition, is_conclusive, &mut sorted.chunks).await?
                 }
                 // The broker refused the request as a whole, or left the partition out.
                 None if answer.error_code != 0 => self.doubt(&mut state, answer.error_code)?,

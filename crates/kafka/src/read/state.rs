@@ -45,6 +45,8 @@ pub(crate) struct Doubts {
     pub(crate) out_of_range: u32,
     /// The bytes are damaged.
     pub(crate) corrupt: u32,
+    /// There is nothing although the end lies further on.
+    pub(crate) empty: u32,
 }
 
 impl PartitionState {

@@ -2,8 +2,10 @@
 //! named error does, in bounded time.
 
 use crate::support::*;
+use futures::TryStreamExt as _;
 use millstream_broker::{Action, ApiKey, Broker, BrokerConfig, Fault, Reach, ResponseError};
 use millstream_core::contract::Source as _;
+use millstream_kafka::ReadOptions;
 use millstream_wire::{BatchBuilder, Codec};
 use std::time::{Duration, Instant};
 
@@ -93,11 +95,20 @@ async fn a_leader_that_moves_while_it_is_read_is_followed() {
     let (broker, at) = cluster(3, 3).await;
     let source = source(&at, &[ALL[0], ("kafka.max.partition.fetch.bytes", "1")]);
     let range = admit(&source, &start(3)).await.unwrap().range.unwrap();
+    // Each leader answers once with one of two batches; the second request finds another leader.
+    let delay = Action::Delay(Duration::from_millis(300));
+    broker.faults().add(Fault::on(ApiKey::Fetch, delay).after(3).times(3));
+    let options = ReadOptions { batch_rows: 10, ..ReadOptions::default() };
+    let mut stream = source.read(source.splits(&range, 1).unwrap(), None, options);
+    let mut read = vec![stream.try_next().await.unwrap().unwrap()];
     for partition in 0..3 {
         let (leader, _) = broker.leader("t", partition).unwrap();
         broker.change_leader("t", partition, if leader == 1 { 2 } else { 1 }).unwrap();
     }
-    assert_eq!(rows(&source, &range).await.unwrap().len(), 300);
+    read.extend(stream.try_collect::<Vec<_>>().await.unwrap());
+    let read = to_rows(&read);
+    let expected: Vec<i64> = (0..3).flat_map(|_| 0..100).collect();
+    assert_eq!(offsets(&read), expected);
     assert!(source.metrics().retries >= 1);
 }
 
@@ -172,7 +183,7 @@ async fn something_that_is_no_broker_is_told_apart() {
     });
     let brief = [ALL[0], ("kafka.default.api.timeout.ms", "200")];
     let error = source(&at, &brief).initial_position().await.unwrap_err();
-    assert!(error.to_string().contains("is this a Kafka port?"), "{error}");
+    assert!(error.to_string().contains("is this a Kafka port without TLS?"), "{error}");
 }
 
 #[tokio::test]
@@ -192,15 +203,23 @@ async fn a_partition_that_never_answers_ends_the_read() {
 }
 
 #[tokio::test]
-async fn empty_answers_are_not_taken_for_the_end() {
+async fn throttling_is_followed() {
     let (broker, at) = cluster(1, 3).await;
-    broker
-        .faults()
-        .add(Fault::on(ApiKey::Fetch, Action::Throttle(Duration::from_millis(20))).times(2));
+    let throttle = Action::Throttle(Duration::from_millis(20));
+    broker.faults().add(Fault::on(ApiKey::Fetch, throttle));
     let source = source(&at, &ALL);
     let (_, rows) = everything(&source, &start(3)).await;
-    assert_eq!(rows.len(), 300);
-    assert_eq!(source.metrics().throttled_ms, 40, "throttling is followed");
+    assert_eq!((rows.len(), source.metrics().throttled_ms), (300, 20));
+}
+
+#[tokio::test]
+async fn an_empty_answer_is_not_taken_for_the_end() {
+    for partitions in [1, 3] {
+        let (broker, at) = cluster(1, partitions).await;
+        broker.faults().add(Fault::on(ApiKey::Fetch, Action::EmptyFetch).times(2));
+        let (_, rows) = everything(&source(&at, &ALL), &start(partitions)).await;
+        assert_eq!(rows.len(), 100 * partitions as usize);
+    }
 }
 
 #[tokio::test]

@@ -120,7 +120,7 @@ fn what_cannot_be_read_is_named_with_its_place() {
     assert_eq!(error.code(), "KAFKA_FORMAT_UNSUPPORTED");
     assert!(error.message().contains("Topic t partition 0: message format v1 at offset 7"));
     let mut broken = plain(7, 1);
-    let at = broken.len() - 1;
+    let at = broken.len() - 12;
     broken.truncate(at);
     broken[8..12].copy_from_slice(&((at - 12) as u32).to_be_bytes());
     let error =

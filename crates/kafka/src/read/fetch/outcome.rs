@@ -17,6 +17,10 @@ use millstream_core::offsets::TopicPartition;
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
+/// Empty answers in a row that make a compacted tail. One would do by the protocol; a broker that
+/// reads from slow tiers may give up on a read and say nothing.
+const EMPTY_ANSWERS: u32 = 3;
+
 /// What is next for a partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
@@ -32,8 +36,8 @@ pub(super) enum Verdict {
 
 impl Fetcher {
     /// Judges a partition's part of an answer; data goes to `chunks`. `is_conclusive` says that
-    /// the partition stood first and the broker did not throttle, so that an empty answer means
-    /// that there is nothing.
+    /// no other partition used the byte limit up and the broker did not throttle, so that an empty
+    /// answer means that there is nothing.
     pub(super) async fn judge(
         &self,
         state: &mut PartitionState,
@@ -88,9 +92,12 @@ impl Fetcher {
             Isolation::Uncommitted => partition.high_watermark,
         };
         if is_conclusive && is_empty && readable >= state.end {
-            // Compaction took everything up to the end.
-            state.advance(state.end);
-            return Ok(Verdict::Done);
+            state.doubts.empty += 1;
+            if state.doubts.empty >= EMPTY_ANSWERS {
+                // Compaction took everything up to the end.
+                state.advance(state.end);
+                return Ok(Verdict::Done);
+            }
         }
         Ok(Verdict::Hungry)
     }
