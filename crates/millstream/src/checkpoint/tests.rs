@@ -1,1 +1,426 @@
+use super::*;
+use async_trait::async_trait;
+use millstream_core::contract::{
+    CommitOutcome, CommitTag, Probe, Sink, SourceRange, Staged,
+};
+use millstream_core::env::SystemEnv;
+use millstream_core::ids::{AttemptId, BatchId, Digest};
+use millstream_core::log::{
+    Conf, Intent, LedgerEntry, Metrics, OffsetsMetadata, Planner, Prepared,
+};
+use millstream_core::protocol::Repair;
+use millstream_store::MemoryStore;
+use serde_json::{Value, json};
+use std::fs;
+use std::path::PathBuf;
+use uuid::Uuid;
 
+fn env() -> SharedEnv {
+    Arc::new(SystemEnv)
+}
+
+fn run() -> RunId {
+    RunId(Uuid::new_v4())
+}
+
+fn position(offset: u64) -> Position {
+    Position(json!({ "t": { "0": offset } }))
+}
+
+fn intent_of(checkpoint: &Checkpoint, batch: u64) -> Intent {
+    Intent {
+        query: checkpoint.query(),
+        batch: BatchId(batch),
+        id: Uuid::new_v4(),
+        previous: None,
+        epoch: checkpoint.epoch(),
+        run: checkpoint.run(),
+        batch_time_ms: 1000 + batch as i64,
+        watermark_ms: 0,
+        input_watermarks_ms: vec![],
+        plan: "p".into(),
+        sources: vec![Some(SourceRange {
+            start: position(batch * 10),
+            end: position(batch * 10 + 10),
+            detail: json!({"ids": 1}),
+        })],
+    }
+}
+
+async fn log(checkpoint: &Checkpoint, batch: u64) -> Result<LoggedBatch> {
+    let intent = intent_of(checkpoint, batch);
+    let metadata = OffsetsMetadata {
+        watermark_ms: intent.watermark_ms,
+        timestamp_ms: intent.batch_time_ms,
+        conf: Conf::spark(200),
+        source_info: None,
+    };
+    checkpoint.log_intent(intent, metadata).await
+}
+
+async fn complete(checkpoint: &Checkpoint, logged: &LoggedBatch) -> Result<()> {
+    let entry = LedgerEntry {
+        query: checkpoint.query(),
+        batch: logged.batch,
+        digest: logged.digest,
+        previous: None,
+        planner: Planner::Millstream,
+        attempt: None,
+        epoch: checkpoint.epoch(),
+        batch_time_ms: logged.batch_time_ms(),
+        sources: vec![None],
+        rows_in: Some(vec![10]),
+        rows_out: Some(vec![10]),
+    };
+    checkpoint.complete(&entry, 0).await
+}
+
+async fn whole_batch(checkpoint: &Checkpoint, batch: u64) -> LoggedBatch {
+    let logged = log(checkpoint, batch).await.unwrap();
+    complete(checkpoint, &logged).await.unwrap();
+    logged
+}
+
+/// A sink that holds every batch up to `newest`, each under its own digest.
+struct Holding {
+    newest: Option<u64>,
+    digest: Digest,
+}
+
+#[async_trait]
+impl Sink for Holding {
+    fn describe(&self) -> String {
+        "Holding".into()
+    }
+    fn identity(&self) -> Value {
+        Value::Null
+    }
+    fn is_exactly_once(&self) -> bool {
+        true
+    }
+    async fn probe(&self, _: QueryId, batch: BatchId) -> Result<Probe> {
+        Ok(match self.newest {
+            Some(newest) if newest > batch.0 => Probe::Ahead { newest: BatchId(newest) },
+            Some(newest) if newest == batch.0 => Probe::Committed {
+                attempt: None,
+                digest_low_48: Some(self.digest.low_48_bits()),
+            },
+            _ => Probe::Absent,
+        })
+    }
+    async fn commit(&self, _: &CommitTag, _: &Staged) -> Result<CommitOutcome> {
+        Ok(CommitOutcome::AlreadyThere)
+    }
+}
+
+fn holding(newest: Option<u64>) -> Holding {
+    Holding { newest, digest: Digest::of(b"x") }
+}
+
+struct Dir {
+    _temp: tempfile::TempDir,
+    path: PathBuf,
+}
+
+fn dir() -> Dir {
+    let temp = tempfile::tempdir().unwrap();
+    let path = temp.path().join("ckpt");
+    Dir { _temp: temp, path }
+}
+
+impl Dir {
+    async fn open(&self) -> Result<Checkpoint> {
+        Checkpoint::open(&self.path, run(), &env()).await
+    }
+
+    fn store(&self) -> Arc<dyn Store> {
+        Arc::new(LocalStore::new(&self.path, Access::Owner))
+    }
+
+    fn write(&self, path: &str, bytes: &[u8]) {
+        fs::write(self.path.join(path), bytes).unwrap();
+    }
+
+    async fn doctor(&self, sink: &Holding, treatment: Treatment) -> Doctor {
+        Doctor::examine(self.store(), &[sink], treatment).await.unwrap()
+    }
+}
+
+#[tokio::test]
+async fn a_second_process_is_refused_at_once_and_the_id_stays() {
+    let dir = dir();
+    let first = dir.open().await.unwrap();
+    let error = dir.open().await.unwrap_err();
+    assert_eq!((error.code(), error.kind()), ("CHECKPOINT_IN_USE", ErrorKind::Fenced));
+    let (query, epoch) = (first.query(), first.epoch());
+    drop(first);
+    let second = dir.open().await.unwrap();
+    assert_eq!(second.query(), query);
+    assert!(second.epoch() > epoch);
+}
+
+#[tokio::test]
+async fn a_newer_claim_fences_older_ones_however_many_came_between() {
+    // A store without locks, as on object storage.
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    let first = Checkpoint::open_in(store.clone(), run(), &env()).await.unwrap();
+    first.check_lease().await.unwrap();
+    for _ in 0..4 {
+        let newer = Checkpoint::open_in(store.clone(), run(), &env()).await.unwrap();
+        newer.check_lease().await.unwrap();
+        let error = first.check_lease().await.unwrap_err();
+        assert_eq!((error.code(), error.kind()), ("RUN_FENCED", ErrorKind::Fenced));
+    }
+    assert!(store.list(paths::LEASES).await.unwrap().len() <= 2);
+}
+
+#[tokio::test]
+async fn whoever_creates_offsets_first_has_fixed_the_batch() {
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    let first = Checkpoint::open_in(store.clone(), run(), &env()).await.unwrap();
+    let second = Checkpoint::open_in(store.clone(), run(), &env()).await.unwrap();
+    let logged = log(&second, 0).await.unwrap();
+    let error = log(&first, 0).await.unwrap_err();
+    assert_eq!(error.code(), "CONCURRENT_STREAM_LOG_UPDATE");
+    assert_eq!(error.kind(), ErrorKind::Fenced);
+    assert_eq!(first.logged(BatchId(0)).await.unwrap().digest, logged.digest);
+}
+
+#[tokio::test]
+async fn missing_metadata_is_never_replaced() {
+    let dir = dir();
+    let checkpoint = dir.open().await.unwrap();
+    whole_batch(&checkpoint, 0).await;
+    let query = checkpoint.query();
+    drop(checkpoint);
+    fs::remove_file(dir.path.join("metadata")).unwrap();
+    let error = dir.open().await.unwrap_err();
+    assert_eq!(error.code(), "STREAMING_CHECKPOINT_MISSING_METADATA_FILE");
+    let doctor = dir.doctor(&holding(Some(0)), Treatment::Apply).await;
+    assert_eq!(doctor.applied, [Repair::WriteMetadata { id: query }]);
+    assert_eq!(dir.open().await.unwrap().query(), query);
+}
+
+#[tokio::test]
+async fn spark_reads_what_is_written_and_stale_twins_are_removed() {
+    let dir = dir();
+    let checkpoint = dir.open().await.unwrap();
+    checkpoint.pin_source_start(0, position(0)).await.unwrap();
+    fs::create_dir_all(dir.path.join("offsets")).unwrap();
+    dir.write("offsets/.0.crc", b"stale");
+    whole_batch(&checkpoint, 0).await;
+    let text = |path: &str| fs::read_to_string(dir.path.join(path)).unwrap();
+    assert_eq!(text("metadata"), format!("{{\"id\":\"{}\"}}", checkpoint.query()));
+    assert_eq!(text("sources/0/0"), "\0v1\n{\"t\":{\"0\":0}}");
+    assert_eq!(text("commits/0"), "v1\n{\"nextBatchWatermarkMs\":0}");
+    assert!(text("offsets/0").ends_with("}}\n{\"t\":{\"0\":10}}"));
+    assert!(!dir.path.join("offsets/.0.crc").exists());
+}
+
+#[tokio::test]
+async fn purge_keeps_what_spark_keeps() {
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    let checkpoint = Checkpoint::open_in(store.clone(), run(), &env()).await.unwrap();
+    for batch in 0..=5 {
+        let logged = log(&checkpoint, batch).await.unwrap();
+        let prepared = Prepared {
+            query: checkpoint.query(),
+            batch: logged.batch,
+            attempt: AttemptId(Uuid::new_v4()),
+            digest: logged.digest,
+            epoch: checkpoint.epoch(),
+            run: checkpoint.run(),
+            sinks: vec![Staged(Value::Null)],
+            state: vec![],
+            next_watermark_ms: 0,
+            input_watermarks_ms: vec![],
+            metrics: Metrics::default(),
+        };
+        checkpoint.seal(&prepared).await.unwrap();
+        complete(&checkpoint, &logged).await.unwrap();
+        checkpoint.purge(logged.batch, 2).await.unwrap();
+    }
+    for dir in [paths::OFFSETS, paths::COMMITS] {
+        assert_eq!(store.list(dir).await.unwrap(), ["3", "4", "5"], "{dir}");
+    }
+    assert_eq!(store.list(paths::INTENTS).await.unwrap().len(), 3);
+    assert_eq!(store.list(paths::PREPARED).await.unwrap(), ["5"]);
+    assert_eq!(ledger(&*store).await.unwrap().len(), 6);
+}
+
+#[tokio::test]
+async fn intents_that_nobody_names_are_purged_once_their_batch_is_complete() {
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    let checkpoint = Checkpoint::open_in(store.clone(), run(), &env()).await.unwrap();
+    whole_batch(&checkpoint, 0).await;
+    for _ in 0..40 {
+        assert!(log(&checkpoint, 0).await.is_err(), "leaves an intent that nobody names");
+    }
+    let future = intent_of(&checkpoint, 1);
+    let _ = store.create(&paths::intent(future.id), &future.encode().unwrap()).await.unwrap();
+    checkpoint.purge(BatchId(0), 2).await.unwrap();
+    let left = store.list(paths::INTENTS).await.unwrap();
+    assert_eq!(left.len(), 2);
+    assert!(left.contains(&future.id.to_string()), "its batch may still be logged");
+}
+
+#[tokio::test]
+async fn the_ledger_is_packed_and_nothing_is_lost() {
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    let checkpoint = Checkpoint::open_in(store.clone(), run(), &env()).await.unwrap();
+    for batch in 0..=420 {
+        whole_batch(&checkpoint, batch).await;
+        checkpoint.purge(BatchId(batch), 5).await.unwrap();
+    }
+    let files = store.list(paths::LEDGER).await.unwrap().len();
+    assert!(files < 220, "{files} files");
+    let batches: Vec<u64> =
+        ledger(&*store).await.unwrap().iter().map(|entry| entry.batch.0).collect();
+    assert_eq!(batches, (0..=420).collect::<Vec<u64>>());
+}
+
+#[tokio::test]
+async fn inspect_says_where_a_checkpoint_stands() {
+    let dir = dir();
+    let checkpoint = dir.open().await.unwrap();
+    checkpoint.pin_source_start(0, position(0)).await.unwrap();
+    whole_batch(&checkpoint, 0).await;
+    log(&checkpoint, 1).await.unwrap();
+    // Also while a run holds it.
+    let seen = Inspection::of(&*open_read_only(&dir.path).await.unwrap()).await.unwrap();
+    assert_eq!((seen.planned, seen.completed), (Some((0, 1)), Some((0, 0))));
+    assert_eq!(seen.in_doubt, Some(BatchId(1)));
+    assert_eq!((seen.ledger_batches, seen.ledger_rows_in), (1, 10));
+    assert!(seen.problems.is_empty());
+    let text = seen.to_string();
+    assert!(text.contains("in doubt    batch 1"), "{text}");
+    assert!(serde_json::to_string(&seen).unwrap().contains("\"inDoubt\":1"));
+    drop(checkpoint);
+    dir.write("offsets/1", b"v1\n{\"batch");
+    let seen = Inspection::of(&*dir.store()).await.unwrap();
+    assert!(seen.problems.iter().any(|p| p.contains("`offsets/1`")), "{:?}", seen.problems);
+    let missing = open_read_only(&dir.path.join("nowhere")).await.unwrap_err();
+    assert_eq!(missing.code(), "CHECKPOINT_NOT_FOUND");
+}
+
+#[tokio::test]
+async fn the_doctor_deletes_a_torn_intent_only_if_no_sink_holds_the_batch() {
+    let dir = dir();
+    let checkpoint = dir.open().await.unwrap();
+    whole_batch(&checkpoint, 0).await;
+    log(&checkpoint, 1).await.unwrap();
+    let busy = Doctor::examine(dir.store(), &[], Treatment::Describe).await.unwrap_err();
+    assert_eq!(busy.code(), "CHECKPOINT_IN_USE");
+    drop(checkpoint);
+    dir.write("offsets/1", b"");
+    for sink in [holding(Some(1)), holding(Some(7))] {
+        let doctor = dir.doctor(&sink, Treatment::Apply).await;
+        assert!(doctor.applied.is_empty() && !doctor.is_sound());
+    }
+    let described = dir.doctor(&holding(Some(0)), Treatment::Describe).await;
+    let repair = Repair::Delete { path: "offsets/1".into() };
+    assert_eq!(described.findings[0].repairs, [repair.clone()]);
+    assert!(dir.path.join("offsets/1").exists(), "describing changes nothing");
+    let doctor = dir.doctor(&holding(Some(0)), Treatment::Apply).await;
+    assert_eq!(doctor.applied, [repair]);
+    assert!(doctor.is_sound());
+    assert!(dir.doctor(&holding(Some(0)), Treatment::Apply).await.findings.is_empty());
+}
+
+#[tokio::test]
+async fn the_doctor_writes_completions_that_the_sinks_prove() {
+    let dir = dir();
+    let checkpoint = dir.open().await.unwrap();
+    for batch in 0..5 {
+        whole_batch(&checkpoint, batch).await;
+    }
+    drop(checkpoint);
+    for batch in [2, 3, 4] {
+        fs::remove_file(dir.path.join(format!("commits/{batch}"))).unwrap();
+    }
+    // The sink proves 0 to 3 only if it holds 3; batch 4 stays for recovery.
+    assert!(dir.doctor(&holding(Some(2)), Treatment::Apply).await.applied.is_empty());
+    let doctor = dir.doctor(&holding(Some(3)), Treatment::Apply).await;
+    assert_eq!(doctor.applied.len(), 2);
+    assert!(doctor.is_sound());
+    // A torn newest completion is written again.
+    dir.write("commits/3", b"v1");
+    let doctor = dir.doctor(&holding(Some(3)), Treatment::Apply).await;
+    assert!(doctor.is_sound(), "{doctor}");
+    let bytes = fs::read(dir.path.join("commits/3")).unwrap();
+    assert_eq!(bytes, b"v1\n{\"nextBatchWatermarkMs\":0}");
+}
+
+#[tokio::test]
+async fn the_doctor_removes_stale_twins_and_leaves_good_ones() {
+    let dir = dir();
+    let checkpoint = dir.open().await.unwrap();
+    whole_batch(&checkpoint, 0).await;
+    drop(checkpoint);
+    // Spark's own twin of this very content.
+    dir.write("commits/.0.crc", b"crc\0\0\0\x02\0\xf3\x2a\xbf\xdd");
+    dir.write(".metadata.crc", b"crc\0\0\0\x02\0\0\0\0\0");
+    let doctor = dir.doctor(&holding(Some(0)), Treatment::Apply).await;
+    assert_eq!(doctor.applied, [Repair::Delete { path: ".metadata.crc".into() }]);
+    assert!(dir.path.join("commits/.0.crc").exists());
+}
+
+#[tokio::test]
+async fn a_rebuilt_checkpoint_goes_on_after_the_tables_newest_batch() {
+    let dir = dir();
+    let digest = Digest::of(b"the intent of batch 7");
+    let from = Rebuild {
+        query: QueryId(Uuid::new_v4()),
+        batch: BatchId(7),
+        digest: Rebuild::digest_of_mark(digest.low_48_bits()),
+        ends: vec![position(80)],
+        batch_time_ms: 5,
+        watermark_ms: 0,
+        conf: Conf::spark(200),
+    };
+    rebuild(dir.store(), &from).await.unwrap();
+    let again = rebuild(dir.store(), &from).await.unwrap_err();
+    assert_eq!(again.code(), "CHECKPOINT_NOT_EMPTY");
+    let checkpoint = dir.open().await.unwrap();
+    assert_eq!(checkpoint.query(), from.query);
+    let logged = checkpoint.logged(BatchId(7)).await.unwrap();
+    assert_eq!(logged.digest.low_48_bits(), digest.low_48_bits());
+    assert_eq!(logged.ends(), [Some(position(80))]);
+    let log_fact = checkpoint.scan().await.unwrap().log();
+    assert!(log_fact.damage.is_empty() && log_fact.holes.is_empty());
+    let fact = log_fact.intent.unwrap();
+    assert_eq!((fact.batch, log_fact.completed), (BatchId(7), Some(BatchId(7))));
+    assert_eq!(fact.digest.low_48_bits(), digest.low_48_bits());
+    whole_batch(&checkpoint, 8).await;
+    assert!(checkpoint.scan().await.unwrap().log().holes.is_empty());
+    drop(checkpoint);
+    assert!(dir.doctor(&holding(Some(8)), Treatment::Apply).await.is_sound());
+}
+
+#[tokio::test]
+async fn every_damaged_newest_file_is_refused_by_name() {
+    for path in ["offsets/1", "commits/0", "metadata"] {
+        for bytes in [&b""[..], b"v1\n", b"\0\0\0", b"v1\n{\"x\":1}\n1"] {
+            let dir = dir();
+            let checkpoint = dir.open().await.unwrap();
+            whole_batch(&checkpoint, 0).await;
+            log(&checkpoint, 1).await.unwrap();
+            dir.write(path, bytes);
+            let damage = checkpoint.scan().await.unwrap().log().damage;
+            assert_eq!(damage.len(), 1, "{path}");
+            assert_eq!((damage[0].file.as_str(), damage[0].kind), (path, ErrorKind::Corrupt));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_changed_digit_in_offsets_is_noticed_by_its_intent() {
+    let dir = dir();
+    let checkpoint = dir.open().await.unwrap();
+    log(&checkpoint, 0).await.unwrap();
+    let text = fs::read_to_string(dir.path.join("offsets/0")).unwrap();
+    dir.write("offsets/0", text.replace("{\"0\":10}", "{\"0\":11}").as_bytes());
+    let damage = checkpoint.scan().await.unwrap().log().damage;
+    assert_eq!(damage[0].code, "CHECKPOINT_FILE_DAMAGED");
+    assert_eq!(checkpoint.logged(BatchId(0)).await.unwrap_err().kind(), ErrorKind::Corrupt);
+}
