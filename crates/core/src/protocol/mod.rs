@@ -53,3 +53,6 @@ pub use doubt::{Resolved, resolve};
 pub use facts::{Damage, Facts, IntentFact, LeaseFact, LogFact, PreparedFact, SinkFact};
 pub use refusal::Refusal;
 pub use scan::{Scan, Want};
+
+#[cfg(test)]
+mod tests;
