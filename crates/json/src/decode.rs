@@ -258,7 +258,7 @@ impl<'a> Run<'a> {
                 let wanted = |at: &usize| {
                     checked
                         || chosen.is_none_or(|c| c.contains(&schema_index(*at, decoder)))
-                        || plan.fields.get(*at).is_some_and(|f| f.kind.has_void())
+                        || plan.fields.get(*at).is_some_and(|f| f.kind.can_mislead())
                 };
                 let built: Vec<usize> = (0..plan.fields.len()).filter(wanted).collect();
                 let fields = built.iter().filter_map(|at| plan.fields.get(*at).cloned()).collect();

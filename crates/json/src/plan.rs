@@ -67,13 +67,14 @@ impl Kind {
         }
     }
 
-    /// Whether there is a VOID in it. An object given for one makes Spark lose its way in the
-    /// record, so such a field cannot be passed over unseen.
-    pub(crate) fn has_void(&self) -> bool {
+    /// Whether a value that does not fit can make Spark lose its way in the rest of the record: an
+    /// object given for VOID, text that is not base64 for BINARY. A field with one of them cannot
+    /// be passed over unseen.
+    pub(crate) fn can_mislead(&self) -> bool {
         match self {
-            Kind::Null => true,
-            Kind::List(inner) | Kind::Map(inner) => inner.has_void(),
-            Kind::Struct(plan) => plan.fields.iter().any(|f| f.kind.has_void()),
+            Kind::Null | Kind::Binary => true,
+            Kind::List(inner) | Kind::Map(inner) => inner.can_mislead(),
+            Kind::Struct(plan) => plan.fields.iter().any(|f| f.kind.can_mislead()),
             _ => false,
         }
     }
