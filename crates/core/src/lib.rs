@@ -2,7 +2,7 @@
 //!
 //! Nothing here does I/O: the batch protocol is a function from observed facts to the next step
 //! ([`protocol`]), stored records are values with encoders and decoders ([`log`]), and the world
-//! is reached only through traits ([`contract`], [`env`]). Arrow, DataFusion, Kafka and Delta are
+//! is reached only through traits ([`contract`], [`mod@env`]). Arrow, DataFusion, Kafka and Delta are
 //! unknown here.
 //!
 //! Reading order: [`error`], [`ids`], [`offsets`], [`contract`], [`log`], [`protocol`].

@@ -457,6 +457,8 @@ impl World {
             return;
         }
         self.note(format_args!("another engine works on batch {batch}"));
+        // It builds on what it sees; that this is durable by then is its own affair.
+        self.disk.files.values_mut().for_each(|file| file.durable = true);
         if !in_doubt {
             let metadata = OffsetsMetadata::default();
             let end = Some(Position(json!(end)));
