@@ -15,11 +15,11 @@ pub fn schema_of_json(json: &str, options: &SchemaOfJsonOptions) -> Result<DataT
     let inferred = infer.pull.next_token().map_err(Fail::from).and_then(|_| infer.value(0));
     let inferred = inferred.map_err(|fail| match fail {
         Fail::Malformed(m) => Error::invalid(
-            crate::MALFORMED_JSON,
+            "MALFORMED_JSON",
             format!("The text is not JSON: {} at byte {}.", m.cause, m.at),
         ),
         Fail::TooDeep => Error::invalid(
-            millstream_types::SCHEMA_INVALID,
+            "SCHEMA_INVALID",
             format!("The document nests deeper than {NESTING_MAX}."),
         ),
     })?;

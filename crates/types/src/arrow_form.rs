@@ -4,10 +4,7 @@
 //! takes the wider and narrower encodings that other producers of Arrow data use for the same
 //! values. Field metadata stays behind: Arrow compares it, and equal data must have equal schemas.
 
-use crate::{
-    DECIMAL_PRECISION_MAX, DataType, NESTING_MAX, SCHEMA_INVALID, SCHEMA_UNSUPPORTED_TYPE,
-    StructField, StructType,
-};
+use crate::{DECIMAL_PRECISION_MAX, DataType, NESTING_MAX, StructField, StructType};
 use arrow::datatypes::{DataType as ArrowType, Field, Fields, Schema, TimeUnit};
 use millstream_core::{Error, Result};
 use std::sync::Arc;
@@ -89,7 +86,7 @@ impl StructType {
 fn from_arrow(arrow: &ArrowType, depth: usize) -> Result<DataType> {
     if depth > NESTING_MAX {
         return Err(Error::invalid(
-            SCHEMA_INVALID,
+            "SCHEMA_INVALID",
             format!("The Arrow type nests deeper than {NESTING_MAX}."),
         ));
     }
@@ -161,7 +158,7 @@ fn decimal(precision: u8, scale: i8) -> Result<DataType> {
         return Ok(DataType::Decimal(precision, scale));
     }
     Err(Error::invalid(
-        SCHEMA_UNSUPPORTED_TYPE,
+        "SCHEMA_UNSUPPORTED_TYPE",
         format!("A decimal of precision {precision} and scale {scale} has no Spark type."),
     )
     .cure(format!("Cast it to a DECIMAL of at most {DECIMAL_PRECISION_MAX} digits.")))
@@ -169,7 +166,7 @@ fn decimal(precision: u8, scale: i8) -> Result<DataType> {
 
 fn unsupported(arrow: &ArrowType) -> Error {
     Error::invalid(
-        SCHEMA_UNSUPPORTED_TYPE,
+        "SCHEMA_UNSUPPORTED_TYPE",
         format!("The Arrow type {arrow} has no Spark type that Millstream supports."),
     )
     .cure("Cast the column to a supported type.")

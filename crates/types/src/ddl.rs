@@ -1,9 +1,7 @@
 //! The parser of schemas as SQL writes them.
 
 use crate::lexer::{Position, Token, invalid, tokens};
-use crate::{
-    DECIMAL_PRECISION_MAX, DataType, NESTING_MAX, SCHEMA_UNSUPPORTED_TYPE, StructField, StructType,
-};
+use crate::{DECIMAL_PRECISION_MAX, DataType, NESTING_MAX, StructField, StructType};
 use millstream_core::{Error, Result};
 
 /// Parses a list of columns; an empty list is an empty struct.
@@ -281,7 +279,7 @@ pub(crate) fn known_but_unsupported(word: &str) -> Option<&'static str> {
 
 fn unsupported(at: Position, what: impl std::fmt::Display, cure: &str) -> Error {
     Error::invalid(
-        SCHEMA_UNSUPPORTED_TYPE,
+        "SCHEMA_UNSUPPORTED_TYPE",
         format!("{what} at line {}, column {} is not supported.", at.line, at.column),
     )
     .cure(cure)

@@ -1,6 +1,5 @@
 //! Words and signs of a schema's DDL text, with their positions.
 
-use crate::SCHEMA_INVALID;
 use millstream_core::{Error, Result};
 
 /// What a token is.
@@ -44,7 +43,7 @@ pub(crate) struct Position {
 /// The error of every malformed schema.
 pub(crate) fn invalid(at: Position, cause: impl std::fmt::Display) -> Error {
     Error::invalid(
-        SCHEMA_INVALID,
+        "SCHEMA_INVALID",
         format!("The schema is not valid at line {}, column {}: {cause}.", at.line, at.column),
     )
 }

@@ -27,12 +27,6 @@ pub const NESTING_MAX: usize = 100;
 /// The largest precision of `DECIMAL`.
 pub const DECIMAL_PRECISION_MAX: u8 = 38;
 
-/// The stable code of every error about a schema's text.
-pub const SCHEMA_INVALID: &str = "SCHEMA_INVALID";
-
-/// The stable code for a type that Spark or Arrow has and Millstream does not support.
-pub const SCHEMA_UNSUPPORTED_TYPE: &str = "SCHEMA_UNSUPPORTED_TYPE";
-
 /// A Spark SQL data type.
 #[derive(Debug, Clone, PartialEq)]
 pub enum DataType {
@@ -201,7 +195,7 @@ impl StructType {
         match DataType::parse(text)? {
             DataType::Struct(fields) => Ok(fields),
             other => Err(Error::invalid(
-                SCHEMA_INVALID,
+                "SCHEMA_INVALID",
                 format!("The schema must be a struct, but it is {}.", other.sql()),
             )),
         }
@@ -215,7 +209,7 @@ impl StructType {
         match struct_json::parse_type(text)? {
             DataType::Struct(fields) => Ok(fields),
             other => Err(Error::invalid(
-                SCHEMA_INVALID,
+                "SCHEMA_INVALID",
                 format!("The JSON schema must be a struct, but it is {}.", other.sql()),
             )),
         }

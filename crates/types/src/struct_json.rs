@@ -1,15 +1,13 @@
 //! Spark's JSON form of types, as `StructType.json` writes it and Delta's log keeps it.
 
-use crate::{
-    DataType, NESTING_MAX, SCHEMA_INVALID, SCHEMA_UNSUPPORTED_TYPE, StructField, StructType, ddl,
-};
+use crate::{DataType, NESTING_MAX, StructField, StructType, ddl};
 use millstream_core::{Error, Result};
 use serde_json::{Map, Value, json};
 
 /// Parses a type written as JSON.
 pub(crate) fn parse_type(text: &str) -> Result<DataType> {
     let value: Value = serde_json::from_str(text).map_err(|error| {
-        Error::invalid(SCHEMA_INVALID, "The schema is not valid JSON").caused_by(error)
+        Error::invalid("SCHEMA_INVALID", "The schema is not valid JSON").caused_by(error)
     })?;
     from_value(&value, &mut Path::default())
 }
@@ -67,7 +65,10 @@ struct Path(Vec<String>);
 impl Path {
     fn error(&self, cause: impl std::fmt::Display) -> Error {
         let place = if self.0.is_empty() { "its root".into() } else { self.0.join(".") };
-        Error::invalid(SCHEMA_INVALID, format!("The JSON schema is not valid at {place}: {cause}."))
+        Error::invalid(
+            "SCHEMA_INVALID",
+            format!("The JSON schema is not valid at {place}: {cause}."),
+        )
     }
 
     fn inside<T>(&mut self, name: &str, work: impl FnOnce(&mut Path) -> Result<T>) -> Result<T> {
@@ -106,7 +107,7 @@ fn from_value(value: &Value, path: &mut Path) -> Result<DataType> {
             })
         }
         Some("udt") => Err(Error::invalid(
-            SCHEMA_UNSUPPORTED_TYPE,
+            "SCHEMA_UNSUPPORTED_TYPE",
             "User-defined types in a JSON schema are not supported.",
         )),
         _ => Err(path.error("`type` must be struct, array or map")),
@@ -187,7 +188,7 @@ fn decimal_or_refusal(name: &str, path: &Path) -> Result<DataType> {
     let word = name.split(['(', ' ']).next().unwrap_or(name);
     if let Some(cure) = ddl::known_but_unsupported(word) {
         let error = Error::invalid(
-            SCHEMA_UNSUPPORTED_TYPE,
+            "SCHEMA_UNSUPPORTED_TYPE",
             format!("The type {name} in the JSON schema is not supported."),
         );
         return Err(error.cure(cure));
