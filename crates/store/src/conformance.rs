@@ -98,7 +98,9 @@ async fn deleting_is_idempotent(store: &dyn Store) -> Result<()> {
     hold("deleting again answers false", !store.delete("d/0").await?)?;
     hold("a deleted file is gone", store.read("d/0").await?.is_none())?;
     let again = store.create("d/0", b"y").await?;
-    hold("a deleted path can be created again", again == Created::Created)
+    hold("a deleted path can be created again", again == Created::Created)?;
+    hold("forgetting deletes", store.forget("d/0").await? && !store.exists("d/0").await?)?;
+    hold("forgetting again answers false", !store.forget("d/0").await?)
 }
 
 async fn paths_cannot_escape(store: &dyn Store) -> Result<()> {

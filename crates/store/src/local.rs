@@ -149,6 +149,17 @@ impl Store for LocalStore {
         .await
     }
 
+    async fn forget(&self, path: &str) -> Result<bool> {
+        let file = self.file(path)?;
+        // Not synced: the next creation in the directory takes the deletion with it.
+        self.change(move |_| match fs::remove_file(&file) {
+            Ok(()) => Ok(true),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(e) => Err(io_error(Operation::Write, &file, e)),
+        })
+        .await
+    }
+
     async fn delete_dir(&self, dir: &str) -> Result<bool> {
         let dir = self.file(dir)?;
         self.change(move |_| match fs::remove_dir(&dir) {

@@ -31,7 +31,7 @@ pub enum Locked {
 
 /// A place that keeps files under `/`-separated relative paths (see [`crate::check_path`]).
 ///
-/// Every method that changes something is durable when it returns `Ok`. After an `Err` the change
+/// Every method that changes something, except [`Store::forget`], is durable when it returns `Ok`. After an `Err` the change
 /// may or may not have happened: look before trying again. Dropping a future does not undo what
 /// it began.
 #[async_trait]
@@ -55,6 +55,11 @@ pub trait Store: Send + Sync + std::fmt::Debug {
 
     /// Deletes a file; `false` if there was none.
     async fn delete(&self, path: &str) -> Result<bool>;
+
+    /// Deletes a file that nobody needs any more; a power failure may bring it back.
+    async fn forget(&self, path: &str) -> Result<bool> {
+        self.delete(path).await
+    }
 
     /// Deletes an empty directory; `false` if there was none or it was not empty.
     async fn delete_dir(&self, dir: &str) -> Result<bool>;

@@ -48,7 +48,7 @@ impl Checkpoint {
     async fn purge_prepared(&self, batch: BatchId) -> Result<()> {
         let dir = paths::prepared_dir(batch);
         for attempt in self.store.list(&dir).await? {
-            self.store.delete(&format!("{dir}/{attempt}")).await?;
+            self.store.forget(&format!("{dir}/{attempt}")).await?;
         }
         self.store.sweep(&dir).await?;
         self.store.delete_dir(&dir).await?;
@@ -57,7 +57,7 @@ impl Checkpoint {
 
     async fn purge_intent_of(&self, batch: BatchId) -> Result<()> {
         if let Some(id) = self.intent_named_by(batch).await? {
-            self.store.delete(&paths::intent(id)).await?;
+            self.store.forget(&paths::intent(id)).await?;
         }
         Ok(())
     }
@@ -89,15 +89,15 @@ impl Checkpoint {
             let bytes = self.store.read(&path).await?;
             let intent = bytes.and_then(|bytes| Intent::decode(&bytes).ok());
             if intent.is_some_and(|intent| intent.batch <= newest) {
-                self.store.delete(&path).await?;
+                self.store.forget(&path).await?;
             }
         }
         Ok(())
     }
 
     async fn delete_sparks(&self, dir: &str, batch: u64) -> Result<()> {
-        self.store.delete(&format!("{dir}/{}", hadoop_twin(&batch.to_string()))).await?;
-        self.store.delete(&format!("{dir}/{batch}")).await?;
+        self.store.forget(&format!("{dir}/{}", hadoop_twin(&batch.to_string()))).await?;
+        self.store.forget(&format!("{dir}/{batch}")).await?;
         Ok(())
     }
 
@@ -132,7 +132,7 @@ impl Checkpoint {
         // readers take each batch once. A segment that exists already has the same entries.
         let _ = self.store.create(&paths::ledger_segment(*first, *last), &bytes).await?;
         for batch in &packed {
-            self.store.delete(&paths::ledger(*batch)).await?;
+            self.store.forget(&paths::ledger(*batch)).await?;
         }
         self.drop_old_segments(&names, bytes.len()).await
     }
@@ -145,7 +145,7 @@ impl Checkpoint {
         // The one that was just written is not in the list.
         let surplus = (segments.len() + 1).saturating_sub(kept);
         for (first, last) in segments.into_iter().take(surplus) {
-            self.store.delete(&paths::ledger_segment(first, last)).await?;
+            self.store.forget(&paths::ledger_segment(first, last)).await?;
         }
         Ok(())
     }
