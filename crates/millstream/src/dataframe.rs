@@ -247,9 +247,8 @@ impl DataFrame {
         change: impl FnOnce(&Analyzer<'_>, Rel) -> Result<Rel, Diagnostic>,
     ) -> Result<Self> {
         let DataFrame { session, rel } = self;
-        let rel = change(&Analyzer::new(&session), rel).map_err(|d| {
-            Diagnostic { span: Span::NONE, ..d }.to_error("")
-        })?;
+        let rel = change(&Analyzer::new(&session), rel)
+            .map_err(|d| Diagnostic { span: Span::NONE, ..d }.to_error(""))?;
         Ok(DataFrame { session, rel })
     }
 }

@@ -73,8 +73,22 @@ macro_rules! of_one_column {
 }
 
 of_one_column!(
-    to_json, upper, lower, trim, length, to_date, to_timestamp, year, month, hour, minute, abs, explode,
-    explode_outer, size, unix_timestamp,
+    to_json,
+    upper,
+    lower,
+    trim,
+    length,
+    to_date,
+    to_timestamp,
+    year,
+    month,
+    hour,
+    minute,
+    abs,
+    explode,
+    explode_outer,
+    size,
+    unix_timestamp,
 );
 
 /// `dayofmonth(column)`

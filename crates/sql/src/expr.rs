@@ -3,6 +3,7 @@
 use crate::ast::{BinaryOp, CastMode, Expr, ExprKind, Ident, LikeOp, Literal, UnaryOp};
 use crate::cursor::{Cursor, Parse};
 use crate::diagnostic::{Diagnostic, Span};
+use crate::number::{invalid_literal, number};
 use crate::token::TokenKind;
 
 /// Words that end an expression, so that they are never taken for a column or an alias.
@@ -37,6 +38,10 @@ pub(crate) const CLAUSE_WORDS: &[&str] = &[
     "QUALIFY",
     "SELECT",
 ];
+
+/// Clause words that Spark does not reserve (its keyword table, default mode): where an expression
+/// begins they are columns, as Kafka's `offset` is.
+const COLUMN_WORDS: &[&str] = &["OFFSET", "WINDOW", "SORT", "CLUSTER", "DISTRIBUTE", "QUALIFY"];
 
 impl Cursor<'_> {
     /// An expression.
@@ -413,7 +418,10 @@ impl Cursor<'_> {
                 Ok(Expr { kind, span })
             }
             "TRIM" | "POSITION" | "OVERLAY" if next_is_call => self.special_call(&upper),
-            _ if CLAUSE_WORDS.contains(&upper.as_str()) && !next_is_call => {
+            _ if CLAUSE_WORDS.contains(&upper.as_str())
+                && !COLUMN_WORDS.contains(&upper.as_str())
+                && !next_is_call =>
+            {
                 Err(self.unexpected(&["an expression"]))
             }
             _ => self.name_or_call(),
@@ -606,48 +614,4 @@ impl Cursor<'_> {
 fn binary(op: BinaryOp, left: Expr, right: Expr) -> Expr {
     let span = left.span.to(right.span);
     Expr { kind: ExprKind::Binary(op, Box::new(left), Box::new(right)), span }
-}
-
-fn invalid_literal(what: &str, text: &str, span: Span) -> Diagnostic {
-    Diagnostic::new(
-        "INVALID_LITERAL",
-        format!("The value '{text}' of the {what} literal cannot be parsed or is out of range."),
-        span,
-    )
-}
-
-/// A number as written, sign and suffix included.
-fn number(text: &str, span: Span) -> Parse<Literal> {
-    let upper = text.to_ascii_uppercase();
-    let invalid = |what| invalid_literal(what, text, span);
-    let digits = |suffix: &str| upper.strip_suffix(suffix).map(str::to_owned);
-    let is_number = |s: &str| s.parse::<f64>().is_ok() && !s.contains(['N', 'I']);
-    if let Some(body) = digits("BD").filter(|b| is_number(b)) {
-        return Ok(Literal::Decimal(body));
-    }
-    if let Some(body) = digits("D").filter(|b| is_number(b)) {
-        return body.parse().map(Literal::Double).map_err(|_| invalid("double"));
-    }
-    if let Some(body) = digits("F").filter(|b| is_number(b)) {
-        return body.parse().map(Literal::Float).map_err(|_| invalid("float"));
-    }
-    if let Some(body) = digits("L") {
-        return body.parse().map(Literal::Long).map_err(|_| invalid("bigint"));
-    }
-    if let Some(body) = digits("S") {
-        return body.parse().map(Literal::Short).map_err(|_| invalid("smallint"));
-    }
-    if let Some(body) = digits("Y") {
-        return body.parse().map(Literal::Byte).map_err(|_| invalid("tinyint"));
-    }
-    if !is_number(&upper) {
-        return Err(invalid("number"));
-    }
-    if upper.contains('E') {
-        return upper.parse().map(Literal::Double).map_err(|_| invalid("double"));
-    }
-    if upper.contains('.') {
-        return Ok(Literal::Decimal(upper));
-    }
-    Ok(Literal::Integer(upper))
 }

@@ -16,6 +16,7 @@ pub mod token;
 
 mod cursor;
 mod expr;
+mod number;
 mod query;
 mod statement;
 

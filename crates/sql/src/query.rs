@@ -233,9 +233,27 @@ impl Cursor<'_> {
         match self.peek() {
             TokenKind::Quoted(_) => self.identifier("a name").map(Some),
             TokenKind::Word(w) if !CLAUSE_WORDS.iter().any(|c| c.eq_ignore_ascii_case(w)) => {
+                self.refuse_misspelt_clause(w)?;
                 self.identifier("a name").map(Some)
             }
             _ => Ok(None),
+        }
+    }
+
+    /// `FROM t WERE a > 1`: no alias stands before an expression.
+    fn refuse_misspelt_clause(&self, word: &str) -> Parse<()> {
+        const CLAUSES: &[&str] = &["FROM", "WHERE", "HAVING", "LIMIT", "UNION"];
+        let clause = |w: &str| CLAUSE_WORDS.iter().any(|c| c.eq_ignore_ascii_case(w));
+        let expression_follows = match self.peek_at(1) {
+            // OFFSET is a column of Kafka's rows as well.
+            TokenKind::Word(next) => !clause(next) || next.eq_ignore_ascii_case("offset"),
+            TokenKind::Quoted(_) | TokenKind::Number(_) => true,
+            _ => false,
+        };
+        let near = millstream_core::options::did_you_mean(word, CLAUSES.iter().copied());
+        match near.filter(|_| expression_follows && word.len() > 3) {
+            Some(near) => Err(self.unexpected(CLAUSES).cure(format!("Did you mean `{near}`?"))),
+            None => Ok(()),
         }
     }
 

@@ -126,14 +126,16 @@ impl PipelineFlow {
             let description = match sources::open(&stream.format, &stream.options, &env) {
                 Ok(source) => {
                     if !source.is_replayable() {
-                        limits.push(format!("the source {} cannot be read again", source.describe()));
+                        limits
+                            .push(format!("the source {} cannot be read again", source.describe()));
                     }
                     source.describe()
                 }
                 Err(_) => stream.format.clone(),
             };
             if stream.format == "kafka" {
-                let level = stream.options.get("kafka.isolation.level").unwrap_or("read_uncommitted");
+                let level =
+                    stream.options.get("kafka.isolation.level").unwrap_or("read_uncommitted");
                 if level.eq_ignore_ascii_case("read_uncommitted") {
                     notes.push("records of aborted transactions count (kafka.isolation.level = read_uncommitted)");
                 }

@@ -130,9 +130,10 @@ impl Loader<'_> {
             return self.report(mistake);
         };
         let table = Arc::clone(table);
-        let taken = self.flows.iter().any(|(f, _)| {
-            same(&f.name, &name.name) && same(&f.table.name, &table.name)
-        });
+        let taken = self
+            .flows
+            .iter()
+            .any(|(f, _)| same(&f.name, &name.name) && same(&f.table.name, &table.name));
         if taken {
             let message = format!("The flow `{}` is defined twice.", name.name);
             return self.report(Diagnostic::new("DUPLICATE_FLOW_NAME", message, name.span));
@@ -165,7 +166,10 @@ impl Loader<'_> {
 
     fn report(&mut self, mistake: Diagnostic) {
         let follows = mistake.code == "TABLE_OR_VIEW_NOT_FOUND"
-            && self.broken_views.iter().any(|v| mistake.message.to_lowercase().contains(&format!("`{v}`")));
+            && self
+                .broken_views
+                .iter()
+                .any(|v| mistake.message.to_lowercase().contains(&format!("`{v}`")));
         if !follows {
             self.mistakes.push(mistake);
         }

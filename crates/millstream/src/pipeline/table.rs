@@ -86,8 +86,12 @@ pub(super) fn check_schema(
                  Delta does not allow.",
                 field.name
             );
-            return Err(Diagnostic::new("DELTA_INVALID_CHARACTERS_IN_COLUMN_NAMES", message, query)
-                .cure("Give the column a name with AS."));
+            return Err(Diagnostic::new(
+                "DELTA_INVALID_CHARACTERS_IN_COLUMN_NAMES",
+                message,
+                query,
+            )
+            .cure("Give the column a name with AS."));
         }
     }
     if let Some(declared) = &table.declared {

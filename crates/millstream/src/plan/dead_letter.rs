@@ -11,8 +11,8 @@ use super::from_json::FromJsonCall;
 use super::stream::{StreamDefinition, StreamTable};
 use crate::execute::dead_letters::DECODED_COLUMN;
 use arrow::datatypes::{Field, Schema};
-use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::Column;
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::datasource::{provider_as_source, source_as_provider};
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::{
@@ -53,11 +53,10 @@ pub(crate) fn lift(
 }
 
 fn unclear(why: &str) -> Error {
-    Error::invalid("DEAD_LETTERS_UNCLEAR", format!("Dead letters are not clear here: {why}."))
-        .cure(
-            "Decode in the query that reads the stream, once, before any WHERE: SELECT \
+    Error::invalid("DEAD_LETTERS_UNCLEAR", format!("Dead letters are not clear here: {why}.")).cure(
+        "Decode in the query that reads the stream, once, before any WHERE: SELECT \
              from_json(CAST(value AS STRING), '..') AS data FROM STREAM read_kafka(..).",
-        )
+    )
 }
 
 /// The one `from_json` over `value` of stream `stream`, in a place where it always runs.
@@ -66,23 +65,23 @@ fn the_call(plan: &LogicalPlan, stream: usize) -> Result<FromJsonCall> {
     let mut problem = None;
     plan.apply(|node| {
         for expr in node.expressions() {
-            visit(&expr, false, &mut |call, argument, conditional| {
-                match origin(node, argument, stream) {
-                    Origin::Elsewhere => {}
-                    Origin::Filtered => problem = Some("records are filtered before `from_json`"),
-                    Origin::Value if conditional => {
-                        problem = Some("`from_json` stands inside a condition");
-                    }
-                    Origin::Value if !matches!(node, LogicalPlan::Projection(_)) => {
-                        problem = Some("`from_json` stands outside a SELECT list");
-                    }
-                    Origin::Value => match &found {
-                        Some(first) if first != call => {
-                            problem = Some("`value` is decoded in several ways");
-                        }
-                        _ => found = Some(call.clone()),
-                    },
+            visit(&expr, false, &mut |call, argument, conditional| match origin(
+                node, argument, stream,
+            ) {
+                Origin::Elsewhere => {}
+                Origin::Filtered => problem = Some("records are filtered before `from_json`"),
+                Origin::Value if conditional => {
+                    problem = Some("`from_json` stands inside a condition");
                 }
+                Origin::Value if !matches!(node, LogicalPlan::Projection(_)) => {
+                    problem = Some("`from_json` stands outside a SELECT list");
+                }
+                Origin::Value => match &found {
+                    Some(first) if first != call => {
+                        problem = Some("`value` is decoded in several ways");
+                    }
+                    _ => found = Some(call.clone()),
+                },
             });
         }
         Ok(TreeNodeRecursion::Continue)

@@ -62,7 +62,6 @@ impl FlowPlan {
         let schema = rel.schema()?;
         refuse_duplicates(&schema)?;
         let plan = rel.named_plan()?;
-        check_operators(&plan)?;
         let (logical, streams) = number_streams(plan)?;
         if streams.is_empty() {
             return Err(Error::invalid(
@@ -72,7 +71,9 @@ impl FlowPlan {
             )
             .cure("Write STREAM before the source: FROM STREAM read_kafka(..)."));
         }
+        check_operators(&logical)?;
         let fingerprint = super::fingerprint::of(&logical, &streams);
+        let logical = super::prune::prune(logical)?;
         let (logical, dead_letters) = super::dead_letter::lift(logical, &streams)?;
         Ok(FlowPlan { schema, logical, streams, fingerprint, dead_letters })
     }
@@ -112,7 +113,9 @@ fn check_operators(plan: &LogicalPlan) -> Result<()> {
                 "Sorting is not supported on streaming DataFrames/Datasets, unless it is on \
                  aggregated DataFrame/Dataset in Complete output mode"
             }
-            LogicalPlan::Limit(_) => "Limits are not supported yet on streaming DataFrames/Datasets",
+            LogicalPlan::Limit(_) => {
+                "Limits are not supported yet on streaming DataFrames/Datasets"
+            }
             LogicalPlan::Aggregate(_) | LogicalPlan::Distinct(_) => {
                 "Aggregations and DISTINCT are not supported yet on streaming DataFrames/Datasets"
             }

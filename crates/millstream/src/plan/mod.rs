@@ -9,18 +9,21 @@
 //! nothing in a template keeps state between two executions.
 
 pub(crate) mod analyze;
+mod codec;
 mod dead_letter;
 pub(crate) mod error;
 mod fingerprint;
 mod flow;
 pub(crate) mod from_json;
+mod prune;
 mod scan;
 mod stream;
 mod template;
 
+pub use codec::{ScanResolver, decode_bound, encode_bound};
 pub use fingerprint::fingerprint_diff;
 pub use flow::{DeadLetterPlan, FlowPlan};
-pub(crate) use stream::with_dead_letters;
 pub use scan::{PartitionedScan, StreamScanExec};
+pub(crate) use stream::with_dead_letters;
 pub use stream::{StreamDefinition, StreamTable};
 pub use template::{BatchBinding, PhysicalTemplate, bind};

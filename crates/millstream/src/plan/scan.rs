@@ -5,7 +5,9 @@ use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::TaskContext;
 use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
-use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType, ReplaceChildrenOptions};
+use datafusion::physical_plan::execution_plan::{
+    Boundedness, EmissionType, ReplaceChildrenOptions,
+};
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties,
     SendableRecordBatchStream,
@@ -28,6 +30,17 @@ pub trait PartitionedScan: Send + Sync + fmt::Debug {
         partition: usize,
         projection: Option<&[usize]>,
     ) -> Result<SendableRecordBatchStream>;
+
+    /// What it reads, without connections and secrets, for plans that travel.
+    ///
+    /// # Errors
+    /// `PLAN_NOT_SERIALIZABLE` for scans that live in this process only.
+    fn description(&self) -> millstream_core::Result<serde_json::Value> {
+        Err(millstream_core::Error::invalid(
+            "PLAN_NOT_SERIALIZABLE",
+            "The plan cannot be stored: a scan lives in this process only.",
+        ))
+    }
 }
 
 /// A streaming scan in a physical plan.
@@ -76,6 +89,16 @@ impl StreamScanExec {
         self.stream_index
     }
 
+    /// What fills the hole; `None` in a template.
+    pub fn bound(&self) -> Option<&Arc<dyn PartitionedScan>> {
+        self.bound.as_ref()
+    }
+
+    /// Schema of the source, before the projection.
+    pub fn source_schema(&self) -> &SchemaRef {
+        &self.source_schema
+    }
+
     /// The columns asked for, as indices into the source's schema; `None` for all.
     pub fn projection(&self) -> Option<&[usize]> {
         self.projection.as_deref()
@@ -96,7 +119,12 @@ impl DisplayAs for StreamScanExec {
         let schema = self.schema();
         let names: Vec<&str> = schema.fields().iter().map(|c| c.name().as_str()).collect();
         let state = if self.bound.is_some() { "bound" } else { "unbound" };
-        write!(f, "StreamScanExec: stream={}, columns=[{}], {state}", self.stream_index, names.join(", "))
+        write!(
+            f,
+            "StreamScanExec: stream={}, columns=[{}], {state}",
+            self.stream_index,
+            names.join(", ")
+        )
     }
 }
 

@@ -192,12 +192,7 @@ fn distance_of_last_parts(a: &str, b: &str) -> usize {
     let differing = a.to_lowercase();
     let other = b.to_lowercase();
     let common = differing.chars().zip(other.chars()).take_while(|(x, y)| x == y).count();
-    let tail = differing
-        .chars()
-        .rev()
-        .zip(other.chars().rev())
-        .take_while(|(x, y)| x == y)
-        .count();
+    let tail = differing.chars().rev().zip(other.chars().rev()).take_while(|(x, y)| x == y).count();
     differing.len().max(other.len()).saturating_sub(common + tail)
 }
 

@@ -213,7 +213,11 @@ impl Session {
         let [name] = name.as_slice() else {
             let message = "The name of a temporary view has no schema.";
             let span = name.first().map_or(statement.span, |n| n.span);
-            return Err(millstream_sql::Diagnostic::new("TEMP_VIEW_NAME_TOO_MANY_NAME_PARTS", message, span));
+            return Err(millstream_sql::Diagnostic::new(
+                "TEMP_VIEW_NAME_TOO_MANY_NAME_PARTS",
+                message,
+                span,
+            ));
         };
         if !or_replace && self.view(&name.name).is_some() {
             let message = format!(
@@ -263,8 +267,8 @@ impl Session {
     /// # Errors
     /// `PLAN_INVALID`, and types that Spark does not have.
     pub fn register_table(&self, name: &str, table: Arc<dyn TableProvider>) -> Result<()> {
-        let rel = crate::plan::analyze::table_rel(name, table, Span::NONE)
-            .map_err(|d| d.to_error(""))?;
+        let rel =
+            crate::plan::analyze::table_rel(name, table, Span::NONE).map_err(|d| d.to_error(""))?;
         self.register_view(name, rel);
         Ok(())
     }
@@ -284,8 +288,8 @@ impl Session {
 
     /// A stream as a DataFrame.
     pub(crate) fn stream(&self, definition: Arc<StreamDefinition>) -> Result<DataFrame> {
-        let rel = crate::plan::analyze::stream_rel(definition, Span::NONE)
-            .map_err(|d| d.to_error(""))?;
+        let rel =
+            crate::plan::analyze::stream_rel(definition, Span::NONE).map_err(|d| d.to_error(""))?;
         Ok(DataFrame::new(self.clone(), rel))
     }
 
@@ -348,6 +352,11 @@ impl Session {
 
     /// DataFusion's state for one batch of a stream: plans have as many partitions as their scans.
     pub(crate) fn state(&self) -> SessionState {
+        self.streaming_state()
+    }
+
+    /// The same, for programs that bind plans themselves.
+    pub fn streaming_state(&self) -> SessionState {
         state::streaming(&self.conf(), &self.functions(), &self.0.runtime)
     }
 

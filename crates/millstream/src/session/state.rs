@@ -39,11 +39,7 @@ fn base(conf: &Conf) -> SessionConfig {
     config
 }
 
-fn build(
-    config: SessionConfig,
-    functions: &Functions,
-    runtime: &Arc<RuntimeEnv>,
-) -> SessionState {
+fn build(config: SessionConfig, functions: &Functions, runtime: &Arc<RuntimeEnv>) -> SessionState {
     SessionStateBuilder::new()
         .with_config(config)
         .with_runtime_env(Arc::clone(runtime))

@@ -12,11 +12,43 @@ use millstream_sql::{Diagnostic, Span};
 use millstream_types::DataType;
 
 const AGGREGATES: &[&str] = &[
-    "count", "sum", "avg", "mean", "min", "max", "first", "last", "any_value", "collect_list",
-    "collect_set", "approx_count_distinct", "stddev", "stddev_samp", "stddev_pop", "variance",
-    "var_samp", "var_pop", "count_if", "bool_and", "bool_or", "every", "some", "any", "max_by",
-    "min_by", "percentile", "median", "mode", "grouping", "corr", "skewness", "kurtosis",
+    "count",
+    "sum",
+    "avg",
+    "mean",
+    "min",
+    "max",
+    "first",
+    "last",
+    "any_value",
+    "collect_list",
+    "collect_set",
+    "approx_count_distinct",
+    "stddev",
+    "stddev_samp",
+    "stddev_pop",
+    "variance",
+    "var_samp",
+    "var_pop",
+    "count_if",
+    "bool_and",
+    "bool_or",
+    "every",
+    "some",
+    "any",
+    "max_by",
+    "min_by",
+    "percentile",
+    "median",
+    "mode",
+    "grouping",
+    "corr",
+    "skewness",
+    "kurtosis",
 ];
+
+/// Starts the internal names of keys and aggregates; what follows is the name that Spark prints.
+pub(crate) const GROUPED: &str = "__grouped ";
 
 /// Whether a function of this (lower-case) name aggregates.
 pub(crate) fn is_aggregate(lower: &str) -> bool {
@@ -142,7 +174,8 @@ impl Analyzer<'_> {
             let lower = name.name.to_lowercase();
             if is_aggregate(&lower) {
                 if group.aggregates.iter().all(|(ast, _)| !same_tree(ast, expr)) {
-                    let call = AggregateCall { name: &lower, args, distinct: *distinct, span: expr.span };
+                    let call =
+                        AggregateCall { name: &lower, args, distinct: *distinct, span: expr.span };
                     let typed = self.aggregate_call(&call, rel.scope())?;
                     group.aggregates.push((expr.clone(), typed));
                 }
@@ -253,7 +286,7 @@ impl Grouping {
     fn apply(&self, rel: Rel, span: Span) -> Analysis<(Rel, Vec<String>)> {
         let (mut taken, mut attributes) = (Vec::new(), Vec::new());
         let mut name = |typed: &Typed| -> Analysis<Df> {
-            let internal = unique(&format!("__group {}", typed.output_name()), &mut taken);
+            let internal = unique(&format!("{GROUPED}{}", typed.output_name()), &mut taken);
             attributes.push(Attribute {
                 qualifier: None,
                 name: internal.clone(),
@@ -351,7 +384,9 @@ fn shallow(expr: &Expr) -> String {
         ExprKind::Binary(op, ..) => format!("{op:?}"),
         ExprKind::IsNull { negated, .. } => format!("{negated}"),
         ExprKind::IsBoolean { value, negated, .. } => format!("{value:?} {negated}"),
-        ExprKind::Between { negated, .. } | ExprKind::InList { negated, .. } => format!("{negated}"),
+        ExprKind::Between { negated, .. } | ExprKind::InList { negated, .. } => {
+            format!("{negated}")
+        }
         ExprKind::Like { op, escape, negated, .. } => format!("{op:?} {escape:?} {negated}"),
         ExprKind::Case { operand, otherwise, .. } => {
             format!("{} {}", operand.is_some(), otherwise.is_some())

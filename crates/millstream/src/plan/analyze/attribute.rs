@@ -91,10 +91,7 @@ fn ambiguous(parts: &[Ident], hits: &[&Attribute], span: Span) -> Diagnostic {
             None => format!("`{}`", a.name),
         })
         .collect();
-    let message = format!(
-        "Reference `{}` is ambiguous, could be: [{}].",
-        name.join("."),
-        could.join(", ")
-    );
+    let message =
+        format!("Reference `{}` is ambiguous, could be: [{}].", name.join("."), could.join(", "));
     Diagnostic::new("AMBIGUOUS_REFERENCE", message, span)
 }

@@ -7,16 +7,49 @@ use millstream_sql::{Diagnostic, Span};
 
 /// Functions that are casts: `int(x)`.
 const CASTS: &[&str] = &[
-    "boolean", "tinyint", "smallint", "int", "bigint", "float", "double", "string", "binary",
-    "date", "timestamp", "decimal",
+    "boolean",
+    "tinyint",
+    "smallint",
+    "int",
+    "bigint",
+    "float",
+    "double",
+    "string",
+    "binary",
+    "date",
+    "timestamp",
+    "decimal",
 ];
 
 /// Handled here, not by the registry; listed for "did you mean".
 const SPECIAL: &[&str] = &[
-    "from_json", "to_json", "schema_of_json", "current_timestamp", "current_date", "now", "if",
-    "struct", "named_struct", "array", "map", "isnull", "isnotnull", "like", "ilike", "rlike",
-    "regexp", "regexp_like", "explode", "explode_outer", "posexplode", "posexplode_outer",
-    "count", "sum", "avg", "min", "max",
+    "from_json",
+    "to_json",
+    "schema_of_json",
+    "current_timestamp",
+    "current_date",
+    "now",
+    "if",
+    "struct",
+    "named_struct",
+    "array",
+    "map",
+    "isnull",
+    "isnotnull",
+    "like",
+    "ilike",
+    "rlike",
+    "regexp",
+    "regexp_like",
+    "explode",
+    "explode_outer",
+    "posexplode",
+    "posexplode_outer",
+    "count",
+    "sum",
+    "avg",
+    "min",
+    "max",
 ];
 
 impl Analyzer<'_> {
@@ -74,7 +107,8 @@ impl Analyzer<'_> {
     }
 
     fn reject_unsafe_in_streams(&self, lower: &str, span: Span) -> Analysis<()> {
-        const UNSTABLE: &[&str] = &["rand", "randn", "random", "uuid", "shuffle", "randstr", "uniform"];
+        const UNSTABLE: &[&str] =
+            &["rand", "randn", "random", "uuid", "shuffle", "randstr", "uniform"];
         const UNSUPPORTED: &[&str] =
             &["monotonically_increasing_id", "spark_partition_id", "input_file_name"];
         if UNSTABLE.contains(&lower) {
@@ -168,9 +202,8 @@ pub(crate) fn exactly<const N: usize>(
 }
 
 pub(crate) fn wrong_number(name: &str, expected: &str, actual: usize, span: Span) -> Diagnostic {
-    let message = format!(
-        "The `{name}` requires {expected} parameters but the actual number is {actual}."
-    );
+    let message =
+        format!("The `{name}` requires {expected} parameters but the actual number is {actual}.");
     Diagnostic::new("WRONG_NUM_ARGS", message, span)
 }
 

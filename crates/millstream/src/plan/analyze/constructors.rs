@@ -29,12 +29,7 @@ impl Analyzer<'_> {
     }
 
     /// `from_json(value, schema [, options])`; schema and options are literals.
-    pub(crate) fn from_json(
-        &self,
-        args: &[Ast],
-        scope: Scope<'_>,
-        span: Span,
-    ) -> Analysis<Typed> {
+    pub(crate) fn from_json(&self, args: &[Ast], scope: Scope<'_>, span: Span) -> Analysis<Typed> {
         let (input, schema, options) = match args {
             [input, schema] => (input, schema, OptionMap::new()),
             [input, schema, options] => (input, schema, literal_map(options)?),
@@ -71,19 +66,13 @@ impl Analyzer<'_> {
             return Err(mismatch(&text, why, schema_span));
         }
         let bytes = self.json_input(input, typed, &text, scope)?;
-        let udf = from_json::function(&data_type, options, &self.session.conf())
+        let call = from_json::function(&data_type, options, &self.session.conf())
             .map_err(|e| Diagnostic::from_error(&e, span))?;
-        Typed::new(Ok(udf.call(vec![bytes])), text, scope, span)
+        Typed::new(Ok(call.call(bytes)), text, scope, span)
     }
 
     /// The text to decode. `CAST(binary AS STRING)` is looked through: the decoder reads bytes.
-    fn json_input(
-        &self,
-        ast: &Ast,
-        typed: Typed,
-        text: &str,
-        scope: Scope<'_>,
-    ) -> Analysis<Expr> {
+    fn json_input(&self, ast: &Ast, typed: Typed, text: &str, scope: Scope<'_>) -> Analysis<Expr> {
         let inner = match &ast.kind {
             ExprKind::Cast { expr, .. } => Some(expr.as_ref()),
             ExprKind::Function { name, args, .. } if name.name.eq_ignore_ascii_case("string") => {

@@ -20,7 +20,9 @@ impl Analyzer<'_> {
                 span,
             )),
             ExprKind::Literal(value) => self.literal(value, scope, span),
-            ExprKind::Unary(op, operand) => self.unary(*op, self.expr(operand, scope)?, scope, span),
+            ExprKind::Unary(op, operand) => {
+                self.unary(*op, self.expr(operand, scope)?, scope, span)
+            }
             ExprKind::Binary(op, left, right) => {
                 let left = self.expr(left, scope)?;
                 self.binary(*op, left, self.expr(right, scope)?, scope, span)
@@ -35,9 +37,7 @@ impl Analyzer<'_> {
             ExprKind::Case { operand, branches, otherwise } => {
                 self.case(operand.as_deref(), branches, otherwise.as_deref(), scope, span)
             }
-            ExprKind::Cast { expr, to, mode } => {
-                self.cast(expr, to, *mode, scope, span)
-            }
+            ExprKind::Cast { expr, to, mode } => self.cast(expr, to, *mode, scope, span),
             ExprKind::Function { name, args, distinct } => {
                 self.call(name, args, *distinct, scope, span)
             }
@@ -64,8 +64,9 @@ impl Analyzer<'_> {
         let mut typed = Rel::column(attribute, span);
         // Spark names the result as the query spells it.
         if let Some(part) = parts.get(taken - 1) {
-            typed.text.clone_from(&part.name);
-            typed.name = Some(part.name.clone());
+            let shown = part.name.strip_prefix(super::aggregate::GROUPED).unwrap_or(&part.name);
+            shown.clone_into(&mut typed.text);
+            typed.name = Some(shown.to_owned());
         }
         for field in parts.iter().skip(taken) {
             typed = self.field(typed, field, scope, span)?;
@@ -92,13 +93,7 @@ impl Analyzer<'_> {
     }
 
     /// `base[index]`
-    fn index(
-        &self,
-        base: Typed,
-        index: Typed,
-        scope: Scope<'_>,
-        span: Span,
-    ) -> Analysis<Typed> {
+    fn index(&self, base: Typed, index: Typed, scope: Scope<'_>, span: Span) -> Analysis<Typed> {
         let text = match &base.arrow {
             ArrowType::Struct(_) => format!("{}.{}", base.text, index.text),
             _ => format!("{}[{}]", base.text, index.text),
@@ -188,7 +183,10 @@ impl Analyzer<'_> {
             let (when, then) = (self.expr(when, scope)?, self.expr(then, scope)?);
             match &operand {
                 Some(o) => {
-                    text.push_str(&format!(" WHEN ({} = {}) THEN {}", o.text, when.text, then.text));
+                    text.push_str(&format!(
+                        " WHEN ({} = {}) THEN {}",
+                        o.text, when.text, then.text
+                    ));
                 }
                 None => {
                     super::operators::check_condition(&when, "WHEN")?;
@@ -225,7 +223,10 @@ impl Analyzer<'_> {
         let word = if mode == CastMode::Try { "TRY_CAST" } else { "CAST" };
         let text = format!("{word}({} AS {})", operand.text, target.sql());
         // A cast of a column keeps the column's name; a field counts as an expression here.
-        let name = operand.name.clone().filter(|n| is_column && !operand.text.contains('.') || *n == operand.text);
+        let name = operand
+            .name
+            .clone()
+            .filter(|n| is_column && !operand.text.contains('.') || *n == operand.text);
         let expr = match mode {
             CastMode::Try => self.functions.try_cast(operand.expr, &target, scope.schema),
             CastMode::Cast => self.functions.cast(operand.expr, &target, scope.schema),
@@ -246,9 +247,30 @@ fn like_text(op: LikeOp, operand: &Typed, pattern: &Typed, escape: Option<char>)
 /// A type as written in the text.
 pub(crate) fn data_type(text: &TypeText) -> Analysis<DataType> {
     const NAMES: &[&str] = &[
-        "BOOLEAN", "TINYINT", "BYTE", "SMALLINT", "SHORT", "INT", "INTEGER", "BIGINT", "LONG",
-        "FLOAT", "REAL", "DOUBLE", "DECIMAL", "NUMERIC", "STRING", "VARCHAR", "CHAR", "BINARY",
-        "DATE", "TIMESTAMP", "TIMESTAMP_NTZ", "ARRAY", "MAP", "STRUCT",
+        "BOOLEAN",
+        "TINYINT",
+        "BYTE",
+        "SMALLINT",
+        "SHORT",
+        "INT",
+        "INTEGER",
+        "BIGINT",
+        "LONG",
+        "FLOAT",
+        "REAL",
+        "DOUBLE",
+        "DECIMAL",
+        "NUMERIC",
+        "STRING",
+        "VARCHAR",
+        "CHAR",
+        "BINARY",
+        "DATE",
+        "TIMESTAMP",
+        "TIMESTAMP_NTZ",
+        "ARRAY",
+        "MAP",
+        "STRUCT",
     ];
     DataType::parse_ddl(&text.text).map_err(|error| {
         let head: String =
@@ -264,18 +286,14 @@ pub(crate) fn data_type(text: &TypeText) -> Analysis<DataType> {
 }
 
 fn find_field(fields: &StructType, field: &Ident) -> Analysis<String> {
-    let hits: Vec<_> = fields
-        .fields
-        .iter()
-        .filter(|f| super::attribute::same(&f.name, &field.name))
-        .collect();
+    let hits: Vec<_> =
+        fields.fields.iter().filter(|f| super::attribute::same(&f.name, &field.name)).collect();
     let names = || fields.fields.iter().map(|f| f.name.as_str());
     match hits.as_slice() {
         [one] => Ok(one.name.clone()),
         [] => {
             let known: Vec<String> = names().map(|n| format!("`{n}`")).collect();
-            let message =
-                format!("No such struct field `{}` in {}.", field.name, known.join(", "));
+            let message = format!("No such struct field `{}` in {}.", field.name, known.join(", "));
             Err(Diagnostic::new("FIELD_NOT_FOUND", message, field.span)
                 .suggest(&field.name, names()))
         }

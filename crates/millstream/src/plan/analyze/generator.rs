@@ -23,11 +23,7 @@ pub(crate) struct Generator {
 
 impl Analyzer<'_> {
     /// The generator that `expr` calls, if it calls one.
-    pub(crate) fn generator(
-        &self,
-        expr: &Expr,
-        scope: Scope<'_>,
-    ) -> Analysis<Option<Generator>> {
+    pub(crate) fn generator(&self, expr: &Expr, scope: Scope<'_>) -> Analysis<Option<Generator>> {
         let ExprKind::Function { name, args, .. } = &expr.kind else { return Ok(None) };
         let lower = name.name.to_lowercase();
         let outer = match lower.as_str() {
@@ -66,12 +62,7 @@ impl Analyzer<'_> {
     }
 
     /// An array of one NULL in place of NULL and of an empty array.
-    fn never_empty(
-        &self,
-        input: Typed,
-        element: &DataType,
-        scope: Scope<'_>,
-    ) -> Analysis<Typed> {
+    fn never_empty(&self, input: Typed, element: &DataType, scope: Scope<'_>) -> Analysis<Typed> {
         let (f, schema) = (&self.functions, scope.schema);
         let build = || {
             let size = f.call("size", vec![input.expr.clone()], schema)?;

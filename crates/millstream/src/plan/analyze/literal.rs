@@ -102,7 +102,11 @@ fn java(n: f64) -> String {
         return format!("{n:?}");
     }
     if !n.is_finite() {
-        return if n.is_nan() { "NaN".into() } else { format!("{}Infinity", if n < 0.0 { "-" } else { "" }) };
+        return if n.is_nan() {
+            "NaN".into()
+        } else {
+            format!("{}Infinity", if n < 0.0 { "-" } else { "" })
+        };
     }
     let text = format!("{n:E}");
     match text.split_once('E') {

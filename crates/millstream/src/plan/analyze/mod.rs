@@ -15,8 +15,8 @@ mod literal;
 mod operators;
 mod projection;
 mod query;
-mod relation;
 mod rel;
+mod relation;
 mod typed;
 
 pub(crate) use attribute::Attribute;

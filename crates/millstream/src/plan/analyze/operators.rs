@@ -45,13 +45,10 @@ impl Analyzer<'_> {
                 (format!("(NOT {text})"), self.functions.not(operand.expr, schema))
             }
             UnaryOp::BitNot => (format!("~{text}"), self.functions.bit_not(operand.expr, schema)),
-            UnaryOp::Minus => {
-                (format!("(- {text})"), self.functions.negate(operand.expr, schema))
+            UnaryOp::Minus => (format!("(- {text})"), self.functions.negate(operand.expr, schema)),
+            UnaryOp::Plus => {
+                (format!("(+ {text})"), self.functions.call("positive", vec![operand.expr], schema))
             }
-            UnaryOp::Plus => (
-                format!("(+ {text})"),
-                self.functions.call("positive", vec![operand.expr], schema),
-            ),
         };
         Typed::new(expr, text, scope, span)
     }

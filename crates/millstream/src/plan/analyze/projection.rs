@@ -41,7 +41,11 @@ impl Analyzer<'_> {
                 ExprKind::Star { qualifier, except } => {
                     if let Some(alias) = &item.alias {
                         let message = "A star cannot have an alias.";
-                        return Err(Diagnostic::new("INVALID_USAGE_OF_STAR_OR_REGEX", message, alias.span));
+                        return Err(Diagnostic::new(
+                            "INVALID_USAGE_OF_STAR_OR_REGEX",
+                            message,
+                            alias.span,
+                        ));
                     }
                     let columns = self.star(qualifier, except, scope, item.expr.span)?;
                     out.extend(columns.into_iter().map(|(t, n)| Column::Value(t, n)));
@@ -72,10 +76,9 @@ impl Analyzer<'_> {
         span: Span,
     ) -> Analysis<Vec<(Typed, String)>> {
         let mut columns: Vec<(Typed, String)> = match self.star_base(qualifier, scope, span)? {
-            StarBase::Attributes(attributes) => attributes
-                .into_iter()
-                .map(|a| (Rel::column(a, span), a.name.clone()))
-                .collect(),
+            StarBase::Attributes(attributes) => {
+                attributes.into_iter().map(|a| (Rel::column(a, span), a.name.clone())).collect()
+            }
             StarBase::Struct(base) => {
                 let DataType::Struct(fields) = base.data_type()? else { return Ok(Vec::new()) };
                 let mut columns = Vec::with_capacity(fields.fields.len());

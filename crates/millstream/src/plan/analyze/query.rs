@@ -3,9 +3,7 @@
 use super::relation::With;
 use super::{Analysis, Analyzer, Rel, Typed, refused};
 use datafusion::logical_expr::{Expr as Df, LogicalPlanBuilder, SortExpr};
-use millstream_sql::ast::{
-    Expr, ExprKind, Literal, Query, Select, SetExpr, SetOp, SortKey,
-};
+use millstream_sql::ast::{Expr, ExprKind, Literal, Query, Select, SetExpr, SetOp, SortKey};
 use millstream_sql::{Diagnostic, Span};
 
 impl Analyzer<'_> {
@@ -22,11 +20,7 @@ impl Analyzer<'_> {
             }
             body => {
                 let rel = self.set_expr(body, &with)?;
-                if query.order_by.is_empty() {
-                    rel
-                } else {
-                    self.sort(rel, &query.order_by)?
-                }
+                if query.order_by.is_empty() { rel } else { self.sort(rel, &query.order_by)? }
             }
         };
         if query.limit.is_some() || query.offset.is_some() {
@@ -98,7 +92,8 @@ impl Analyzer<'_> {
         let below = self.filtered(select, with)?;
         let rel = self.listed(below.clone(), select)?;
         let resolves = |rel: &Rel| {
-            keys.iter().all(|k| position(&k.expr).is_some() || self.expr(&k.expr, rel.scope()).is_ok())
+            keys.iter()
+                .all(|k| position(&k.expr).is_some() || self.expr(&k.expr, rel.scope()).is_ok())
         };
         if resolves(&rel) || select.distinct || !resolves(&below) {
             return self.sort(rel, keys);
@@ -144,7 +139,8 @@ impl Analyzer<'_> {
 
     fn limit(&self, rel: Rel, query: &Query) -> Analysis<Rel> {
         if rel.streaming {
-            let span = query.limit.as_ref().or(query.offset.as_ref()).map_or(query.span, |e| e.span);
+            let span =
+                query.limit.as_ref().or(query.offset.as_ref()).map_or(query.span, |e| e.span);
             let message = if query.limit.is_some() {
                 "Limits on streaming DataFrames/Datasets are not supported yet."
             } else {
@@ -159,7 +155,8 @@ impl Analyzer<'_> {
                     Ok(n.parse::<usize>().ok())
                 }
                 _ => {
-                    let message = format!("The {what} expression must be a whole number, 0 or more.");
+                    let message =
+                        format!("The {what} expression must be a whole number, 0 or more.");
                     Err(Diagnostic::new("INVALID_LIMIT_LIKE_EXPRESSION", message, e.span))
                 }
             },
@@ -190,14 +187,14 @@ impl Analyzer<'_> {
             return Err(Diagnostic::new("NUM_COLUMNS_MISMATCH", message, span));
         }
         if left.streaming != right.streaming {
-            let message =
-                "Union between streaming and batch DataFrames/Datasets is not supported.";
+            let message = "Union between streaming and batch DataFrames/Datasets is not supported.";
             return Err(Diagnostic::new("UNSUPPORTED_STREAMING_OPERATOR", message, span)
                 .cure("Write STREAM before both sources."));
         }
         let streaming = left.streaming;
         if streaming && !(op == SetOp::Union && all) {
-            let message = format!("{op:?} with duplicates removed is not supported on streams yet.");
+            let message =
+                format!("{op:?} with duplicates removed is not supported on streams yet.");
             return Err(Diagnostic::new("UNSUPPORTED_STREAMING_OPERATOR", message, span)
                 .cure("Write UNION ALL."));
         }

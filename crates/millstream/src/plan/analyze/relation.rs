@@ -54,13 +54,7 @@ impl Analyzer<'_> {
         }
     }
 
-    fn table(
-        &self,
-        name: &[Ident],
-        read_as: ReadAs,
-        with: &With,
-        span: Span,
-    ) -> Analysis<Rel> {
+    fn table(&self, name: &[Ident], read_as: ReadAs, with: &With, span: Span) -> Analysis<Rel> {
         let parts: Vec<String> = name.iter().map(|n| n.name.clone()).collect();
         if let [single] = parts.as_slice() {
             let named = with.iter().rev().find(|(n, _)| super::attribute::same(n, single));
@@ -106,10 +100,13 @@ impl Analyzer<'_> {
             "read_kafka" => "kafka",
             "read_rate" => "rate",
             _ => {
-                let message =
-                    format!("Cannot resolve `{}` to a table-valued function.", name.name);
-                return Err(Diagnostic::new("UNRESOLVABLE_TABLE_VALUED_FUNCTION", message, name.span)
-                    .suggest(&name.name, TABLE_FUNCTIONS.iter().copied()));
+                let message = format!("Cannot resolve `{}` to a table-valued function.", name.name);
+                return Err(Diagnostic::new(
+                    "UNRESOLVABLE_TABLE_VALUED_FUNCTION",
+                    message,
+                    name.span,
+                )
+                .suggest(&name.name, TABLE_FUNCTIONS.iter().copied()));
             }
         };
         let (options, spans) = self.options(&lower, args)?;
@@ -136,8 +133,12 @@ impl Analyzer<'_> {
         for arg in args {
             let Some(name) = &arg.name else {
                 let message = format!("`{function}` takes named arguments only.");
-                return Err(Diagnostic::new("UNEXPECTED_POSITIONAL_ARGUMENT", message, arg.value.span)
-                    .cure("Write name => value."));
+                return Err(Diagnostic::new(
+                    "UNEXPECTED_POSITIONAL_ARGUMENT",
+                    message,
+                    arg.value.span,
+                )
+                .cure("Write name => value."));
             };
             let option = match name.name.to_lowercase().as_str() {
                 "bootstrapservers" => "kafka.bootstrap.servers".to_owned(),
@@ -145,7 +146,11 @@ impl Analyzer<'_> {
             };
             if options.get(&option).is_some() {
                 let message = format!("The option `{}` is given twice.", name.name);
-                return Err(Diagnostic::new("DUPLICATE_ROUTINE_PARAMETER_ASSIGNMENT", message, name.span));
+                return Err(Diagnostic::new(
+                    "DUPLICATE_ROUTINE_PARAMETER_ASSIGNMENT",
+                    message,
+                    name.span,
+                ));
             }
             let value = self.constant(&arg.value, &name.name)?;
             spans.push((option.clone(), name.span));
@@ -216,8 +221,7 @@ impl Analyzer<'_> {
                 builder.join_on(right.plan, join_type(kind), [condition])
             }
         };
-        let plan =
-            builder.and_then(LogicalPlanBuilder::build).map_err(|e| refused(e, span))?;
+        let plan = builder.and_then(LogicalPlanBuilder::build).map_err(|e| refused(e, span))?;
         if !keep_right {
             attributes.truncate(left.attributes.len());
         }
@@ -226,11 +230,7 @@ impl Analyzer<'_> {
 }
 
 /// A table as a relation.
-pub(crate) fn table_rel(
-    name: &str,
-    provider: Arc<dyn TableProvider>,
-    span: Span,
-) -> Analysis<Rel> {
+pub(crate) fn table_rel(name: &str, provider: Arc<dyn TableProvider>, span: Span) -> Analysis<Rel> {
     let reference = TableReference::bare(name.to_owned());
     let plan = LogicalPlanBuilder::scan(reference, provider_as_source(provider), None)
         .and_then(LogicalPlanBuilder::build)
@@ -253,13 +253,13 @@ fn at_option(error: &millstream_core::Error, spans: &[(String, Span)], call: Spa
     let message = error.message().to_lowercase();
     let named = |option: &str| {
         let option = option.to_lowercase();
-        message
-            .match_indices(&option)
-            .any(|(at, _)| !message.get(..at).unwrap_or_default().ends_with(char::is_alphanumeric)
+        message.match_indices(&option).any(|(at, _)| {
+            !message.get(..at).unwrap_or_default().ends_with(char::is_alphanumeric)
                 && !message
                     .get(at + option.len()..)
                     .unwrap_or_default()
-                    .starts_with(char::is_alphanumeric))
+                    .starts_with(char::is_alphanumeric)
+        })
     };
     let place = spans.iter().rev().find(|(name, _)| named(name)).map_or(call, |(_, span)| *span);
     let mut diagnostic = Diagnostic::from_error(error, place);
@@ -277,18 +277,17 @@ fn at_option(error: &millstream_core::Error, spans: &[(String, Span)], call: Spa
 
 /// The right side of a join under internal names that the left side does not have.
 fn apart(left: &Rel, right: Rel, span: Span) -> Analysis<Rel> {
-    let clash = right.attributes.iter().any(|r| {
-        left.attributes.iter().any(|l| l.column.name == r.column.name)
-    });
+    let clash = right
+        .attributes
+        .iter()
+        .any(|r| left.attributes.iter().any(|l| l.column.name == r.column.name));
     if !clash {
         return Ok(right);
     }
     let old: Vec<Attribute> = right.attributes.clone();
     let names: Vec<String> = old.iter().map(|a| a.name.clone()).collect();
-    let columns: Vec<(Typed, String)> = old
-        .iter()
-        .map(|a| (Rel::column(a, span), format!("{}#right", a.column.name)))
-        .collect();
+    let columns: Vec<(Typed, String)> =
+        old.iter().map(|a| (Rel::column(a, span), format!("{}#right", a.column.name))).collect();
     let mut rel = right.project(columns, span)?.renamed(&names);
     for (attribute, before) in rel.attributes.iter_mut().zip(&old) {
         attribute.qualifier.clone_from(&before.qualifier);

@@ -29,9 +29,10 @@ impl Typed {
         scope: Scope<'_>,
         span: Span,
     ) -> Analysis<Self> {
-        let expr = expr.map_err(|e| refused(e, span))?;
-        let arrow = expr.get_type(scope.schema).map_err(|e| refused(e, span))?;
-        Ok(Typed { expr, arrow, text: text.into(), name: None, span })
+        let text: String = text.into();
+        let typed = expr.and_then(|expr| Ok((expr.get_type(scope.schema)?, expr)));
+        let (arrow, expr) = typed.map_err(|e| named(refused(e, span), &text))?;
+        Ok(Typed { expr, arrow, text, name: None, span })
     }
 
     /// Spark's type, for types that a column can have.
@@ -64,4 +65,11 @@ impl Typed {
         self.name = name;
         self
     }
+}
+
+/// The library does not know how the user wrote the expression that it refuses.
+fn named(mut diagnostic: Diagnostic, text: &str) -> Diagnostic {
+    let quoted = format!("\"{text}\"");
+    diagnostic.message = diagnostic.message.replacen("the expression", &quoted, 1);
+    diagnostic
 }
