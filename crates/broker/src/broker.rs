@@ -16,7 +16,7 @@ use millstream_wire::{BatchHeader, Batches};
 use parking_lot::{Mutex, RwLock};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
@@ -392,15 +392,16 @@ fn lock(dir: &Path) -> Result<File> {
     let failed = |e| disk::dir_error(dir, e);
     std::fs::create_dir_all(dir).map_err(failed)?;
     let file = File::create(dir.join(".lock")).map_err(failed)?;
-    file.try_lock().map_err(|_| {
-        Error::new(
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::Error(error)) => Err(failed(error)),
+        Err(TryLockError::WouldBlock) => Err(Error::new(
             ErrorKind::Conflict,
             "BROKER_DIR_IN_USE",
             format!("Another broker uses '{}'.", dir.display()),
         )
-        .cure("Stop it, or give this one a directory of its own.")
-    })?;
-    Ok(file)
+        .cure("Stop it, or give this one a directory of its own.")),
+    }
 }
 
 fn cluster_id(dir: Option<&Path>) -> Result<String> {
