@@ -2,8 +2,8 @@
 
 use crate::def::Def;
 use crate::{
-    arithmetic, batch_time, collection, conditional, datetime, format, hash, json, math, nested,
-    regexp, special, string,
+    arithmetic, batch_time, building, collection, conditional, datetime, encoding, format, hash,
+    json, math, nested, regexp, special, string,
 };
 
 /// A group of functions in the book.
@@ -18,7 +18,9 @@ const GROUPS: &[Group] = &[
     Group { title: "Time of the batch", defs: batch_time::DEFS },
     Group { title: "Structs, arrays and maps", defs: nested::DEFS },
     Group { title: "Collections", defs: collection::DEFS },
+    Group { title: "Collections", defs: building::DEFS },
     Group { title: "Text", defs: string::DEFS },
+    Group { title: "Text", defs: encoding::DEFS },
     Group { title: "Regular expressions", defs: regexp::DEFS },
     Group { title: "Mathematics", defs: math::DEFS },
     Group { title: "Dates and times", defs: datetime::DEFS },

@@ -70,13 +70,6 @@ pub(crate) const DEFS: &[Def] = &[
     own("array_sort", &[], ONE, same, |c| sorted(c, |_| Ok(Some(SortOptions::new(false, false))))),
     own("slice", &[], Params::Exact(&[List, Int, Int]), same, slice),
     own("flatten", &[], ONE, element_type, flatten),
-    own(
-        "sequence",
-        &[],
-        Params::Custom(sequence_params),
-        |s| Ok(list_of(s.data_type(0))),
-        sequence,
-    ),
 ];
 
 /// Builds a list from elements of the first argument's list. `each` appends the positions of one
@@ -169,7 +162,10 @@ fn array_size(call: &Call) -> Result<ArrayRef> {
 }
 
 /// An array and a value: both take the wider element type.
-fn with_element(types: &[DataType], settings: &FunctionSettings) -> Result<Vec<DataType>> {
+pub(crate) fn with_element(
+    types: &[DataType],
+    settings: &FunctionSettings,
+) -> Result<Vec<DataType>> {
     match types {
         [list, value] => {
             let list = implicit("array function", List, list)?;
@@ -414,7 +410,7 @@ fn array_repeat(call: &Call) -> Result<ArrayRef> {
     })
 }
 
-fn bounded(count: usize) -> Result<()> {
+pub(crate) fn bounded(count: usize) -> Result<()> {
     if count <= ELEMENTS_MAX {
         return Ok(());
     }
@@ -528,74 +524,4 @@ pub(crate) fn concat_lists(call: &Call) -> Result<ArrayRef> {
         }
         Ok(true)
     })
-}
-
-fn sequence_params(types: &[DataType], settings: &FunctionSettings) -> Result<Vec<DataType>> {
-    let (2 | 3) = types.len() else {
-        return Err(wrong_count("sequence", Params::Optional(2, &[Int, Int, Int]), types.len()));
-    };
-    let common = common_type(types, settings)?;
-    if crate::coercion::is_integral(&common) {
-        return Ok(vec![common; types.len()]);
-    }
-    Err(spark_error(
-        "DATATYPE_MISMATCH.SEQUENCE_WRONG_INPUT_TYPES",
-        format!(
-            "`sequence` takes integers here; sequences of \"{}\" are not supported yet.",
-            type_name(&common)
-        ),
-    ))
-}
-
-fn sequence(call: &Call) -> Result<ArrayRef> {
-    let wide: Vec<ArrayRef> = call
-        .args
-        .iter()
-        .map(|array| arrow::compute::cast(array, &DataType::Int64))
-        .collect::<Result<_, _>>()?;
-    let at = |index: usize, row: usize| {
-        wide.get(index)
-            .map(|a| a.as_primitive::<arrow::datatypes::Int64Type>())
-            .filter(|a| a.is_valid(row))
-            .map(|a| a.value(row))
-    };
-    let mut values: Vec<i64> = Vec::new();
-    let mut lengths = Vec::with_capacity(call.rows);
-    let mut valid = Vec::with_capacity(call.rows);
-    for row in 0..call.rows {
-        let (Some(start), Some(stop)) = (at(0, row), at(1, row)) else {
-            valid.push(false);
-            lengths.push(0);
-            continue;
-        };
-        let step = if call.has(2) { at(2, row) } else { Some(if start <= stop { 1 } else { -1 }) };
-        let Some(step) = step else {
-            valid.push(false);
-            lengths.push(0);
-            continue;
-        };
-        let forward = step > 0 && start <= stop || step < 0 && start >= stop;
-        if !forward && !(step == 0 && start == stop) {
-            return Err(spark_error(
-                "ILLEGAL_SEQUENCE_BOUNDARIES",
-                format!("Illegal sequence boundaries: {start} to {stop} by {step}."),
-            ));
-        }
-        let span = start.abs_diff(stop);
-        let count = if step == 0 { 1 } else { span / step.unsigned_abs() + 1 };
-        let count = usize::try_from(count).unwrap_or(usize::MAX);
-        bounded(count)?;
-        let steps = std::iter::successors(Some(start), |v| v.checked_add(step));
-        values.extend(steps.take(count));
-        valid.push(true);
-        lengths.push(count);
-    }
-    let DataType::List(field) = call.return_type else { return Ok(call.nulls()) };
-    let values = arrow::compute::cast(&arrow::array::Int64Array::from(values), field.data_type())?;
-    Ok(Arc::new(ListArray::try_new(
-        Arc::clone(field),
-        OffsetBuffer::from_lengths(lengths),
-        values,
-        Some(NullBuffer::from(valid)),
-    )?))
 }

@@ -17,8 +17,8 @@ use crate::error::spark_error;
 use crate::settings::FunctionSettings;
 
 pub(crate) const DEFS: &[Def] = &[
-    own("greatest", &[], Params::Common(2), first_type, |call| extreme(call, true)),
-    own("least", &[], Params::Common(2), first_type, |call| extreme(call, false)),
+    own("greatest", &[], Params::Custom(extreme_params), first_type, |call| extreme(call, true)),
+    own("least", &[], Params::Custom(extreme_params), first_type, |call| extreme(call, false)),
     own("nanvl", &[], Params::Exact(&[Param::Double, Param::Double]), first_type, nanvl),
     own("isnan", &[], Params::Exact(&[Param::Double]), |_| Ok(DataType::Boolean), isnan),
     own("raise_error", &[], Params::Exact(&[Param::Str]), |_| Ok(DataType::Null), raise_error),
@@ -43,6 +43,23 @@ fn cast_type(sig: &Sig) -> Result<DataType> {
     let target = millstream_types::DataType::parse_ddl(text)
         .map_err(|error| DataFusionError::External(Box::new(error)))?;
     Ok(target.to_arrow())
+}
+
+/// With ANSI off, numbers and text are not brought together here.
+fn extreme_params(types: &[DataType], settings: &FunctionSettings) -> Result<Vec<DataType>> {
+    if types.len() < 2 {
+        return Err(crate::def::wrong_count("greatest", Params::Common(2), types.len()));
+    }
+    let text = types.iter().any(|t| matches!(t, DataType::Utf8));
+    let other = types.iter().any(|t| !matches!(t, DataType::Utf8 | DataType::Null));
+    if text && other && !settings.ansi {
+        return Err(spark_error(
+            "DATATYPE_MISMATCH.DATA_DIFF_TYPES",
+            "Cannot resolve the expression due to data type mismatch: Input should all be the \
+             same type.",
+        ));
+    }
+    Ok(vec![common(types, settings)?; types.len()])
 }
 
 const fn cast_def(name: &'static str, eval: Eval) -> Def {

@@ -12,7 +12,7 @@ use datafusion::logical_expr::ScalarUDF;
 use sha2::Digest;
 
 use crate::def::{Call, Def, Param, Params, own, reuse};
-use crate::string::hex_text;
+use crate::encoding::hex_text;
 
 const SEED: i32 = 42;
 

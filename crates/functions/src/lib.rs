@@ -25,9 +25,11 @@ mod interval;
 mod special;
 
 mod arithmetic;
+mod building;
 mod collection;
 mod conditional;
 mod datetime;
+mod encoding;
 mod format;
 mod hash;
 mod json;

@@ -38,7 +38,7 @@ const ARITHMETIC: &[&str] = &[
     "try_multiply",
     "try_subtract",
 ];
-const OTHERS: &[&str] = &["typeof"];
+const OTHERS: &[&str] = &["decode", "typeof"];
 const CASTS: &[&str] = &[
     "bigint",
     "binary",
@@ -67,7 +67,8 @@ pub(crate) fn documentation() -> impl Iterator<Item = FunctionInfo> {
         ("Conditions and NULL", CONDITIONS),
         ("Structs, arrays and maps", STRUCTS),
         ("Arithmetic", &["positive", "try_divide"]),
-        ("Other", OTHERS),
+        ("Other", &["typeof"]),
+        ("JSON", &["schema_of_json"]),
         ("Casts", CASTS),
         ("Dates and times", format::NAMES),
     ]
@@ -139,6 +140,7 @@ pub(crate) fn call(
             };
             Ok(lit(text))
         }
+        "decode" if args.len() > 2 => decode_cases(functions, args, schema),
         "struct" => structure(functions, args, schema),
         "positive" => {
             let [arg] = exactly::<1>(name, args)?;
@@ -184,6 +186,26 @@ fn coalesce(functions: &Functions, args: Vec<Expr>, schema: &DFSchema) -> Result
     let branches =
         args.into_iter().map(|arg| (Expr::IsNotNull(Box::new(arg.clone())), arg)).collect();
     functions.case(None, branches, last, schema)
+}
+
+/// `decode(x, a, 1, b, 2, otherwise)`: NULL equals NULL here.
+fn decode_cases(functions: &Functions, args: Vec<Expr>, schema: &DFSchema) -> Result<Expr> {
+    let mut args = args.into_iter();
+    let Some(value) = args.next() else {
+        return Err(wrong_count("decode", Params::Variadic(2, Param::Any), 0));
+    };
+    let mut branches = Vec::new();
+    let mut otherwise = None;
+    while let Some(wanted) = args.next() {
+        match args.next() {
+            Some(result) => {
+                let equal = functions.binary(Op::NullSafeEqual, value.clone(), wanted, schema)?;
+                branches.push((equal, result));
+            }
+            None => otherwise = Some(wanted),
+        }
+    }
+    functions.case(None, branches, otherwise, schema)
 }
 
 fn nullif(functions: &Functions, value: Expr, other: Expr, schema: &DFSchema) -> Result<Expr> {

@@ -11,7 +11,7 @@ use crate::def::{Call, Def, Param, Params, Sig, own, wrong_count};
 use crate::error::spark_error;
 use crate::settings::FunctionSettings;
 
-use Param::{Bin, Int, Str, StrOrBin};
+use Param::{Int, Str, StrOrBin};
 
 /// Longest text that `repeat`, `lpad`, `rpad` and `space` make.
 const TEXT_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -74,20 +74,8 @@ pub(crate) const DEFS: &[Def] = &[
     own("translate", &[], Params::Exact(&[Str, Str, Str]), text, translate),
     own("overlay", &[], Params::Optional(3, &[Str, Str, Int, Int]), text, overlay),
     own("split_part", &[], Params::Exact(&[Str, Str, Int]), text, split_part),
-    own("ascii", &[], ONE, int, ascii),
-    own("chr", &["char"], Params::Exact(&[Param::Long]), text, chr),
-    own("hex", &[], Params::Custom(hex_params), text, hex),
-    own("unhex", &[], ONE, |_| Ok(DataType::Binary), unhex),
-    own("base64", &[], Params::Exact(&[Bin]), text, base64_text),
-    own("unbase64", &[], ONE, |_| Ok(DataType::Binary), unbase64),
-    own("encode", &[], TWO, |_| Ok(DataType::Binary), encode),
-    own("decode", &[], Params::Exact(&[Bin, Str]), text, decode),
-    own("levenshtein", &[], TWO, int, levenshtein),
     own("elt", &[], Params::Custom(elt_params), text, elt),
     own("find_in_set", &[], TWO, int, find_in_set),
-    own("quote", &[], ONE, text, quote),
-    own("is_valid_utf8", &[], ONE, boolean, |c| c.flags(|r| Ok(c.str(0, r)?.map(|_| true)))),
-    own("soundex", &[], ONE, text, |c| c.texts(|r| Ok(c.str(0, r)?.map(soundex)))),
     own(
         "str_to_map",
         &[],
@@ -498,158 +486,6 @@ fn split_part(call: &Call) -> Result<ArrayRef> {
     })
 }
 
-fn ascii(call: &Call) -> Result<ArrayRef> {
-    call.int_values(|row| {
-        Ok(call
-            .str(0, row)?
-            .map(|s| s.chars().next().and_then(|c| i32::try_from(u32::from(c)).ok()).unwrap_or(0)))
-    })
-}
-
-/// The character of the lowest byte; nothing for a negative number.
-fn chr(call: &Call) -> Result<ArrayRef> {
-    call.texts(|row| {
-        Ok(call.long(0, row)?.map(|n| {
-            if n < 0 {
-                return String::new();
-            }
-            char::from(u8::try_from(n & 0xFF).unwrap_or(0)).to_string()
-        }))
-    })
-}
-
-fn hex_params(types: &[DataType], _: &FunctionSettings) -> Result<Vec<DataType>> {
-    match types {
-        [t] if crate::coercion::is_numeric(t) => Ok(vec![DataType::Int64]),
-        [t] => Ok(vec![implicit("hex", StrOrBin, t)?]),
-        _ => Err(wrong_count("hex", ONE, types.len())),
-    }
-}
-
-fn hex(call: &Call) -> Result<ArrayRef> {
-    if matches!(call.array(0)?.data_type(), DataType::Int64) {
-        return call.texts(|row| Ok(call.long(0, row)?.map(|n| format!("{n:X}"))));
-    }
-    call.texts(|row| Ok(call.raw(0, row)?.map(hex_text)))
-}
-
-pub(crate) fn hex_text(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02X}")).collect()
-}
-
-fn unhex(call: &Call) -> Result<ArrayRef> {
-    call.blobs(|row| {
-        let Some(text) = call.str(0, row)? else { return Ok(None) };
-        let padded = if text.len() % 2 == 1 { format!("0{text}") } else { text.to_owned() };
-        let bytes: Option<Vec<u8>> = padded
-            .as_bytes()
-            .chunks(2)
-            .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())
-            .collect();
-        Ok(bytes)
-    })
-}
-
-fn base64_text(call: &Call) -> Result<ArrayRef> {
-    use base64::Engine;
-    let engine = base64::engine::general_purpose::STANDARD;
-    call.texts(|row| {
-        Ok(call.bytes(0, row)?.map(|bytes| {
-            let text = engine.encode(bytes);
-            // Lines of 76 characters, as MIME wants them.
-            let lines: Vec<&str> = text
-                .as_bytes()
-                .chunks(76)
-                .map(|line| std::str::from_utf8(line).unwrap_or_default())
-                .collect();
-            lines.join("\r\n")
-        }))
-    })
-}
-
-fn unbase64(call: &Call) -> Result<ArrayRef> {
-    use base64::Engine;
-    use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-    let config = GeneralPurposeConfig::new()
-        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
-        .with_decode_allow_trailing_bits(true);
-    let engine = GeneralPurpose::new(&base64::alphabet::STANDARD, config);
-    call.blobs(|row| {
-        let Some(text) = call.str(0, row)? else { return Ok(None) };
-        let clean: String =
-            text.chars().filter(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '/')).collect();
-        engine.decode(clean).map(Some).map_err(|_| {
-            spark_error(
-                "CONVERSION_INVALID_INPUT",
-                format!("The value '{text}' cannot be converted to \"BINARY\" by `unbase64`."),
-            )
-        })
-    })
-}
-
-fn charset(name: &str) -> Result<()> {
-    match name.to_ascii_uppercase().as_str() {
-        "UTF-8" | "UTF8" | "US-ASCII" => Ok(()),
-        other => Err(spark_error(
-            "INVALID_PARAMETER_VALUE.CHARSET",
-            format!(
-                "Invalid value for the parameter `charset`: expects one of the charsets \
-                 'us-ascii', 'utf-8', but got {other}. Other charsets are not supported yet."
-            ),
-        )),
-    }
-}
-
-fn encode(call: &Call) -> Result<ArrayRef> {
-    call.blobs(|row| {
-        let (Some(text), Some(name)) = (call.str(0, row)?, call.str(1, row)?) else {
-            return Ok(None);
-        };
-        charset(name)?;
-        Ok(Some(text.as_bytes()))
-    })
-}
-
-fn decode(call: &Call) -> Result<ArrayRef> {
-    call.texts(|row| {
-        let (Some(bytes), Some(name)) = (call.bytes(0, row)?, call.str(1, row)?) else {
-            return Ok(None);
-        };
-        charset(name)?;
-        match std::str::from_utf8(bytes) {
-            Ok(text) => Ok(Some(text.to_owned())),
-            Err(_) => Err(spark_error(
-                "MALFORMED_CHARACTER_CODING",
-                "Invalid value found when performing `decode` with UTF-8",
-            )),
-        }
-    })
-}
-
-fn levenshtein(call: &Call) -> Result<ArrayRef> {
-    call.int_values(|row| {
-        let (Some(a), Some(b)) = (call.str(0, row)?, call.str(1, row)?) else {
-            return Ok(None);
-        };
-        let b: Vec<char> = b.chars().collect();
-        let mut costs: Vec<i32> = (0..=i32::try_from(b.len()).unwrap_or(i32::MAX)).collect();
-        for (i, x) in a.chars().enumerate() {
-            let mut diagonal = i32::try_from(i).unwrap_or(i32::MAX);
-            let mut above_left = diagonal + 1;
-            for (cost, y) in costs.iter_mut().skip(1).zip(&b) {
-                let replaced = diagonal + i32::from(x != *y);
-                diagonal = *cost;
-                *cost = replaced.min(*cost + 1).min(above_left + 1);
-                above_left = *cost;
-            }
-            if let Some(first) = costs.first_mut() {
-                *first = i32::try_from(i + 1).unwrap_or(i32::MAX);
-            }
-        }
-        Ok(costs.last().copied())
-    })
-}
-
 fn elt_params(types: &[DataType], _: &FunctionSettings) -> Result<Vec<DataType>> {
     match types {
         [index, rest @ ..] if !rest.is_empty() => {
@@ -687,45 +523,6 @@ fn find_in_set(call: &Call) -> Result<ArrayRef> {
             if wanted.contains(',') { None } else { list.split(',').position(|p| p == wanted) };
         Ok(i32::try_from(at.map_or(0, |at| at + 1)).ok())
     })
-}
-
-fn quote(call: &Call) -> Result<ArrayRef> {
-    call.texts(|row| Ok(call.str(0, row)?.map(|s| format!("'{}'", s.replace('\'', "\\'")))))
-}
-
-fn soundex(text: &str) -> String {
-    let code = |c: char| match c.to_ascii_uppercase() {
-        'B' | 'F' | 'P' | 'V' => Some('1'),
-        'C' | 'G' | 'J' | 'K' | 'Q' | 'S' | 'X' | 'Z' => Some('2'),
-        'D' | 'T' => Some('3'),
-        'L' => Some('4'),
-        'M' | 'N' => Some('5'),
-        'R' => Some('6'),
-        _ => None,
-    };
-    let Some(first) = text.chars().next().filter(char::is_ascii_alphabetic) else {
-        return text.to_owned();
-    };
-    let mut out = String::from(first.to_ascii_uppercase());
-    let mut last = code(first);
-    for c in text.chars().skip(1) {
-        if !c.is_ascii_alphabetic() {
-            continue;
-        }
-        let digit = code(c);
-        if let Some(digit) = digit
-            && last != Some(digit)
-        {
-            out.push(digit);
-            if out.len() == 4 {
-                break;
-            }
-        }
-        if !matches!(c.to_ascii_uppercase(), 'H' | 'W') {
-            last = digit;
-        }
-    }
-    format!("{out:0<4}")
 }
 
 fn str_to_map(call: &Call) -> Result<ArrayRef> {

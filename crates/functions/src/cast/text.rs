@@ -230,7 +230,7 @@ fn write_value(out: &mut String, array: &ArrayRef, row: usize, ctx: &CastContext
 }
 
 fn write_part(out: &mut String, array: &ArrayRef, row: usize, ctx: &CastContext) -> Result<()> {
-    if array.is_null(row) {
+    if array.is_null(row) || matches!(array.data_type(), DataType::Null) {
         out.push_str("null");
         return Ok(());
     }

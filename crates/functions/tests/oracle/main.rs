@@ -5,6 +5,8 @@
 //! the test fails when an unlisted case differs, and when a listed one agrees.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod batch_time;
+mod book;
 mod compare;
 mod evaluate;
 mod lower;
