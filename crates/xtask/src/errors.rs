@@ -27,6 +27,8 @@ struct Patterns {
     made: Regex,
     message: Regex,
     cure: Regex,
+    /// `let message = ".."` before the code.
+    message_before: Regex,
 }
 
 impl Patterns {
@@ -37,6 +39,7 @@ impl Patterns {
                 r#"(?:Error|Self|Diagnostic)::(invalid|corrupt|unavailable|new)\(\s*(?:(?:\w+::)*ErrorKind::(\w+),\s*)?"([A-Z][A-Z0-9_.]+)""#,
             )?,
             message: regex(r#"^,\s*(?:format!\(\s*)?"((?:[^"\\]|\\(?s:.))*)""#)?,
+            message_before: regex(r#"let message =\s*(?:format!\(\s*)?"((?:[^"\\]|\\(?s:.))*)""#)?,
             cure: regex(r#"\.cure\(\s*(?:format!\(\s*)?"((?:[^"\\]|\\(?s:.))*)""#)?,
         })
     }
@@ -58,6 +61,11 @@ pub fn codes(sources: &[File]) -> Result<Codes, String> {
             let after = text.get(code.end() + 1..).unwrap_or_default();
             let entry = found.entry(code.as_str().to_owned()).or_default();
             fill(entry, kind, statement(after), &patterns);
+            if entry.message.is_empty() {
+                let before = statement_before(&text[..code.start()]);
+                let last = patterns.message_before.captures_iter(before).last();
+                entry.message = last.map(|c| plain(&c[1])).unwrap_or_default();
+            }
         }
     }
     Ok(found)
@@ -73,6 +81,15 @@ fn statement(text: &str) -> &str {
     let stops = ["Error::", "Diagnostic::", "\n}", "=> "];
     let end = stops.iter().filter_map(|s| text.find(s)).min().unwrap_or(text.len());
     &text[..end]
+}
+
+/// The end of `text`, from the statement before on that may hold the message.
+fn statement_before(text: &str) -> &str {
+    let mut start = text.len().saturating_sub(REACH);
+    while !text.is_char_boundary(start) {
+        start += 1;
+    }
+    &text[start..]
 }
 
 fn fill(entry: &mut Entry, kind: &str, text: &str, patterns: &Patterns) {
@@ -180,14 +197,16 @@ mod tests {
             Error::new(ErrorKind::DataLoss, "GONE", format!("Offsets {a} of \
                  `{b}` are gone."))
             .cure("Decide.");
-            Error::invalid("WRONG", why)
+            let message = format!("No {x}.");
+            Error::invalid("WRONG", message)
         "#;
         let found = codes(&[File { path: "a.rs".into(), text: text.into() }]).unwrap();
         let gone = &found["GONE"];
         assert_eq!(gone.kind, "data-loss");
         assert_eq!(gone.message, "Offsets {a} of `{b}` are gone.");
         assert_eq!(gone.cure, "Decide.");
-        assert_eq!(found["WRONG"], Entry { kind: "invalid".into(), ..Entry::default() });
+        assert_eq!(found["WRONG"].message, "No {x}.");
+        assert_eq!(found["WRONG"].kind, "invalid");
         let table = table(&found);
         assert!(
             table.contains("| `GONE` | data-loss | 3 | Offsets … of `…` are gone. | Decide. |")
