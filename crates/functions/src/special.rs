@@ -66,7 +66,7 @@ pub(crate) fn documentation() -> impl Iterator<Item = FunctionInfo> {
     [
         ("Conditions and NULL", CONDITIONS),
         ("Structs, arrays and maps", STRUCTS),
-        ("Arithmetic", &["positive", "try_divide"]),
+        ("Arithmetic", &["positive"]),
         ("Other", &["typeof"]),
         ("JSON", &["schema_of_json"]),
         ("Casts", CASTS),
@@ -97,6 +97,11 @@ pub(crate) fn call(
     if json::NAMES.contains(&name) {
         return json::call(functions, name, args, schema);
     }
+    built(functions, name, args, schema)
+}
+
+/// Calls that are expressions of other calls.
+fn built(functions: &Functions, name: &str, args: Vec<Expr>, schema: &DFSchema) -> Result<Expr> {
     match name {
         "if" => {
             let [condition, yes, no] = exactly::<3>(name, args)?;

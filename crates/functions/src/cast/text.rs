@@ -194,6 +194,17 @@ fn write_value(out: &mut String, array: &ArrayRef, row: usize, ctx: &CastContext
             let months = months.unsigned_abs();
             let _ = write!(out, "INTERVAL '{sign}{}-{}' YEAR TO MONTH", months / 12, months % 12);
         }
+        DataType::List(_) | DataType::Map(..) | DataType::Struct(_) => {
+            write_nested(out, array, row, ctx)?;
+        }
+        other => return Err(DataFusionError::Internal(format!("no text form of {other}"))),
+    }
+    Ok(())
+}
+
+/// Appends one array, map or struct.
+fn write_nested(out: &mut String, array: &ArrayRef, row: usize, ctx: &CastContext) -> Result<()> {
+    match array.data_type() {
         DataType::List(_) => {
             let items = array.as_list::<i32>().value(row);
             out.push('[');
@@ -224,7 +235,7 @@ fn write_value(out: &mut String, array: &ArrayRef, row: usize, ctx: &CastContext
             }
             out.push('}');
         }
-        other => return Err(DataFusionError::Internal(format!("no text form of {other}"))),
+        other => return Err(DataFusionError::Internal(format!("{other} has no parts"))),
     }
     Ok(())
 }
