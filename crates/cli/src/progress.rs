@@ -1,6 +1,7 @@
 //! How progress is shown: a live view on a terminal, lines of text, or Spark's JSON.
 
 use crate::args::ProgressMode;
+use crate::commands::report::say;
 use millstream::query::ProgressListener;
 use millstream_core::progress::QueryProgress;
 use std::collections::BTreeMap;
@@ -31,11 +32,6 @@ pub fn finish() {
     if !live.lines.is_empty() {
         say("");
     }
-}
-
-/// Progress is a courtesy: a reader that has gone away must not stop the stream.
-fn say(text: &str) {
-    let _ = writeln!(std::io::stdout().lock(), "{text}");
 }
 
 /// One batch in one line.

@@ -1,6 +1,7 @@
 //! `millstream broker`: the embedded broker on its own.
 
 use crate::args::BrokerArgs;
+use crate::commands::report::say;
 use millstream_broker::{Broker, BrokerConfig};
 use millstream_core::{Error, Result};
 use std::process::ExitCode;
@@ -20,7 +21,7 @@ pub async fn run(args: &BrokerArgs, stop: CancellationToken) -> Result<ExitCode>
         ..BrokerConfig::default()
     };
     let broker = Broker::start(config)?;
-    println!("listening on {}", broker.bootstrap_servers());
+    say(&format!("listening on {}", broker.bootstrap_servers()));
     stop.cancelled().await;
     broker.stop();
     Ok(ExitCode::SUCCESS)

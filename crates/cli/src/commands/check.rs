@@ -2,6 +2,7 @@
 
 use crate::args::CheckArgs;
 use crate::commands::pipeline::{load, trigger};
+use crate::commands::report::say;
 use millstream::pipeline::FlowReport;
 use millstream_core::Result;
 use std::process::ExitCode;
@@ -14,7 +15,7 @@ pub fn run(args: &CheckArgs) -> Result<ExitCode> {
     let trigger = trigger(args.trigger.as_deref())?;
     let loaded = load(&args.pipeline)?;
     for flow in &loaded.pipeline.flows {
-        print!("{}", text(&flow.report(&loaded.storage, trigger)?));
+        say(&text(&flow.report(&loaded.storage, trigger)?));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -41,6 +42,6 @@ fn text(flow: &FlowReport) -> String {
     for line in flow.schema.lines() {
         out.push_str(&format!("  {line}\n"));
     }
-    out.push_str(&format!("guarantee   {}\n\n", flow.guarantee));
+    out.push_str(&format!("guarantee   {}\n", flow.guarantee));
     out
 }

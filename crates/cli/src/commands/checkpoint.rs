@@ -1,7 +1,7 @@
 //! `millstream checkpoint`: look at a checkpoint, repair it, make it anew.
 
 use crate::args::{CheckpointCommand, ReportFormat};
-use crate::commands::report::{blocking, print};
+use crate::commands::report::{blocking, print, say};
 use millstream::checkpoint::{Doctor, Inspection, Rebuild, Treatment, open_read_only, rebuild};
 use millstream_core::contract::{Position, Sink};
 use millstream_core::env::SystemEnv;
@@ -87,9 +87,13 @@ async fn make_anew(table: PathBuf, query: Option<&str>, dir: &Path) -> Result<Ex
     let from = blocking(move || remembered(&table, wanted)).await?;
     let store: Arc<dyn Store> = Arc::new(LocalStore::new(dir, Access::Owner));
     rebuild(store, &from).await?;
-    println!("query       {}", from.query);
-    println!("checkpoint  {}", dir.display());
-    println!("next batch  {}, after what the table has of batch {}", from.batch.next(), from.batch);
+    say(&format!("query       {}", from.query));
+    say(&format!("checkpoint  {}", dir.display()));
+    say(&format!(
+        "next batch  {}, after what the table has of batch {}",
+        from.batch.next(),
+        from.batch
+    ));
     Ok(ExitCode::SUCCESS)
 }
 

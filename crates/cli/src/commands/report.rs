@@ -4,6 +4,7 @@ use crate::args::ReportFormat;
 use millstream_core::{Error, Result};
 use serde::Serialize;
 use std::fmt::Display;
+use std::io::Write;
 
 /// Prints `answer` in the form asked for.
 ///
@@ -11,10 +12,15 @@ use std::fmt::Display;
 /// `INTERNAL` where the answer has no JSON form.
 pub fn print<T: Serialize + Display>(answer: &T, format: ReportFormat) -> Result<()> {
     match format {
-        ReportFormat::Text => println!("{}", answer.to_string().trim_end()),
-        ReportFormat::Json => println!("{}", json(answer)?),
+        ReportFormat::Text => say(answer.to_string().trim_end()),
+        ReportFormat::Json => say(&json(answer)?),
     }
     Ok(())
+}
+
+/// One line on stdout. Whoever has stopped reading has had enough, which is no error.
+pub fn say(text: &str) {
+    let _ = writeln!(std::io::stdout().lock(), "{text}");
 }
 
 /// `answer` as JSON over several lines.

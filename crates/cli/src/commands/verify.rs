@@ -2,7 +2,7 @@
 
 use crate::args::{PipelineArgs, ReportFormat, VerifyArgs};
 use crate::commands::pipeline::{absolute, load};
-use crate::commands::report::{blocking, json};
+use crate::commands::report::{blocking, json, say};
 use millstream::checkpoint::{Inspection, open_read_only};
 use millstream::verify::{Report, Verdict, VerifyTarget, verify};
 use millstream_core::{Error, Result};
@@ -24,8 +24,8 @@ pub async fn run(args: &VerifyArgs) -> Result<ExitCode> {
         reports.push(blocking(move || verify(&target)).await?);
     }
     match args.format {
-        ReportFormat::Json => println!("{}", json(&reports)?),
-        ReportFormat::Text => reports.iter().for_each(|report| println!("{report}\n")),
+        ReportFormat::Json => say(&json(&reports)?),
+        ReportFormat::Text => reports.iter().for_each(|report| say(&format!("{report}\n"))),
     }
     Ok(ExitCode::from(worst(&reports).exit_status()))
 }

@@ -89,7 +89,8 @@ impl Pipeline {
     fn check(&self, status: std::io::Result<std::process::ExitStatus>) -> Result<()> {
         match status {
             Ok(status) if status.success() => Ok(()),
-            Ok(status) => Err(failed(&format!("ended with {status}: {}", last_lines(&self.log)))),
+            Ok(status) => Err(failed(&format!("ended with {status}"))
+                .cure(format!("The last it said:\n{}", last_lines(&self.log)))),
             Err(e) => Err(failed("could not be awaited").caused_by(e)),
         }
     }

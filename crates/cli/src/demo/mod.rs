@@ -9,6 +9,7 @@ mod orders;
 mod producer;
 
 use crate::args::DemoArgs;
+use crate::commands::report::say;
 use child::{Ended, Pipeline};
 use ledger::{Findings, Ledger};
 use millstream_broker::{Broker, BrokerConfig};
@@ -79,19 +80,19 @@ pub async fn run(args: &DemoArgs, stop: CancellationToken) -> Result<ExitCode> {
 async fn story(args: &DemoArgs) -> Result<ExitCode> {
     let seed = args.seed.unwrap_or_else(|| rand::rng().random_range(0..1_000_000));
     let layout = prepare(args, seed)?;
-    println!("millstream demo: {} orders, {} kills, seed {seed}", args.records, args.kills);
+    say(&format!("millstream demo: {} orders, {} kills, seed {seed}", args.records, args.kills));
     let broker = Broker::start(BrokerConfig {
         dir: Some(layout.broker()),
         topics: vec![(TOPIC.to_owned(), PARTITIONS)],
         ..BrokerConfig::default()
     })?;
     let address = broker.bootstrap_servers();
-    println!("broker    {address}, embedded; topic `{TOPIC}` with {PARTITIONS} partitions");
-    println!("pipeline  {}\n", layout.pipeline().display());
+    say(&format!("broker    {address}, embedded; topic `{TOPIC}` with {PARTITIONS} partitions"));
+    say(&format!("pipeline  {}\n", layout.pipeline().display()));
     for line in PIPELINE.lines().filter(|l| !l.trim_start().starts_with("--")) {
-        println!("    {line}");
+        say(&format!("    {line}"));
     }
-    println!();
+    say("");
     let pipeline = Pipeline {
         file: layout.pipeline(),
         storage: layout.storage(),
@@ -110,7 +111,7 @@ async fn story(args: &DemoArgs) -> Result<ExitCode> {
         }
     };
     let took = pipeline.run_to_the_end().await?;
-    println!("finish    run to the end of the topic, {:.1} s", took.as_secs_f64());
+    say(&format!("finish    run to the end of the topic, {:.1} s", took.as_secs_f64()));
     broker.stop();
     write(&layout.ledger(), &ledger.to_csv())?;
     let clean = audit(&layout, &ledger)?;
@@ -164,7 +165,7 @@ async fn produce(address: String, records: u64, seed: u64, time: Duration) -> Re
         done += count;
         if done * 5 / records > reported {
             reported = done * 5 / records;
-            println!("produce   {done} of {records} orders");
+            say(&format!("produce   {done} of {records} orders"));
         }
     }
     Ok(ledger)
@@ -190,7 +191,10 @@ async fn kill_again_and_again(
                     Some(v) => format!("table at version {v}"),
                     None => "no table yet".to_owned(),
                 };
-                println!("kill {count:<4} SIGKILL after {:.2} s, {state}", after.as_secs_f64());
+                say(&format!(
+                    "kill {count:<4} SIGKILL after {:.2} s, {state}",
+                    after.as_secs_f64()
+                ));
                 without_progress = if newest == version { without_progress + 1 } else { 0 };
                 version = newest;
             }
@@ -221,28 +225,30 @@ fn newest_version(table: &Path) -> Option<u64> {
 fn audit(layout: &Layout, ledger: &Ledger) -> Result<bool> {
     let (expected_rows, expected_letters) = ledger.expected();
     let orders = audit::orders(&layout.orders())?;
-    println!(
+    say(&format!(
         "audit     orders: {} rows in {} files, version {}; the ledger has {expected_rows}",
         orders.rows.len(),
         orders.files,
         orders.version
-    );
+    ));
     let rows = ledger.audit_rows(orders.rows.into_iter());
     let letters = audit::letters(&layout.letters())?;
-    println!(
+    say(&format!(
         "audit     orders_dead_letters: {} rows in {} files, version {}; the ledger has {expected_letters}",
         letters.rows.len(),
         letters.files,
         letters.version
-    );
+    ));
     let found = rows.plus(ledger.audit_letters(letters.rows.into_iter()));
     let tombstones = ledger.len() - expected_rows - expected_letters;
-    println!("audit     {tombstones} tombstones were filtered out; ledger.csv tells every record");
+    say(&format!(
+        "audit     {tombstones} tombstones were filtered out; ledger.csv tells every record"
+    ));
     let Findings { lost, duplicated, phantom } = found;
-    println!(
+    say(&format!(
         "lost {lost}, duplicated {duplicated}, phantom {phantom}; the table is {}",
         layout.orders().display()
-    );
+    ));
     Ok(found.is_clean())
 }
 
