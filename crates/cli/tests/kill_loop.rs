@@ -3,6 +3,7 @@
 //! letters, once.
 //!
 //! `MILLSTREAM_KILLS` sets the number of kills (25 without it); `MILLSTREAM_SEED` the moments.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods)]
 
 use millstream_testkit::{KafkaHarness, Ledger, Producer, TestRecord, reader, skip_or_fail};
 use millstream_wire::Codec;
@@ -58,7 +59,9 @@ fn record(partition: i32, number: u64) -> TestRecord {
     let at = 1_700_000_000_000 + i64::try_from(number).unwrap_or(0);
     let key = format!("customer-{}", id % 1000);
     if id % MALFORMED == 3 {
-        return TestRecord::value(format!("{{\"order_id\": \"{id}\", \"amount\": ")).key(key).at(at);
+        return TestRecord::value(format!("{{\"order_id\": \"{id}\", \"amount\": "))
+            .key(key)
+            .at(at);
     }
     if id % TOMBSTONE == 5 {
         return TestRecord { value: None, ..TestRecord::default().key(key).at(at) };
@@ -113,11 +116,8 @@ async fn random_kills_lose_nothing_and_double_nothing_on_real_kafka() {
     }
     let directory = tempfile::tempdir().expect("a directory");
     kafka.admin().await.create_topic(TOPIC, PARTITIONS).await;
-    std::fs::write(
-        directory.path().join("pipeline.sql"),
-        pipeline(&kafka.bootstrap_servers()),
-    )
-    .expect("the pipeline file");
+    std::fs::write(directory.path().join("pipeline.sql"), pipeline(&kafka.bootstrap_servers()))
+        .expect("the pipeline file");
     let stop = Arc::new(AtomicBool::new(false));
     let producing = tokio::spawn(produce(kafka.producer().await, stop.clone()));
     let (kills, seed) = (number("MILLSTREAM_KILLS", 25), number("MILLSTREAM_SEED", 1));

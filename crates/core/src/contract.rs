@@ -169,6 +169,12 @@ pub trait Sink: Send + Sync {
     /// Commits staged data under `tag` in one atomic step.
     async fn commit(&self, tag: &CommitTag, staged: &Staged) -> Result<CommitOutcome>;
 
+    /// Waits for housekeeping that is under way, at the end of a run. Advice: may fail without
+    /// harm.
+    async fn close(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// Housekeeping after a completed batch (table checkpoints). Advice: may fail without harm.
     async fn after_completion(&self) -> Result<()> {
         Ok(())

@@ -15,6 +15,7 @@ pub trait Env: Send + Sync {
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemEnv;
 
+#[allow(clippy::disallowed_methods)]
 impl Env for SystemEnv {
     fn now_ms(&self) -> i64 {
         std::time::SystemTime::now()

@@ -321,6 +321,24 @@ impl Sink for DeltaSink {
         format!("DeltaSink[file:{}]", self.inner.options.path.display())
     }
 
+    async fn staged_is_complete(&self, staged: &Staged) -> Result<bool> {
+        let staged: StagedCommit = match serde_json::from_value(staged.0.clone()) {
+            Ok(staged) => staged,
+            Err(_) => return Ok(false),
+        };
+        self.blocking(move |inner| {
+            for file in &staged.adds {
+                let path = file.local_path(&inner.options.path)?;
+                let found = path.try_exists().map_err(|e| io_error(Operation::Read, &path, e))?;
+                if !found {
+                    return Ok(false);
+                }
+            }
+            Ok(true)
+        })
+        .await
+    }
+
     fn identity(&self) -> Value {
         json!({
             "kind": "delta",

@@ -197,7 +197,8 @@ fn sequence(call: &Call) -> Result<ArrayRef> {
             continue;
         };
         let forward = step > 0 && start <= stop || step < 0 && start >= stop;
-        if !forward && !(step == 0 && start == stop) {
+        let at_rest = step == 0 && start == stop;
+        if !forward && !at_rest {
             return Err(spark_error(
                 "ILLEGAL_SEQUENCE_BOUNDARIES",
                 format!("Illegal sequence boundaries: {start} to {stop} by {step}."),

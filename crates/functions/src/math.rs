@@ -43,7 +43,7 @@ macro_rules! real {
 macro_rules! positive_real {
     ($name:literal, $aliases:expr, $above:expr, $f:expr) => {
         own($name, $aliases, D1, double, |c| {
-            c.double_values(|r| Ok(c.double(0, r)?.filter(|v| !(*v <= $above)).map($f)))
+            c.double_values(|r| Ok(c.double(0, r)?.filter(|v| v.is_nan() || *v > $above).map($f)))
         })
     };
 }
@@ -121,11 +121,11 @@ fn two(call: &Call, f: fn(f64, f64) -> f64) -> Result<ArrayRef> {
 /// `log(x)` or `log(base, x)`; NULL unless both are positive.
 fn log(call: &Call) -> Result<ArrayRef> {
     call.double_values(|r| {
-        let first = call.double(0, r)?.filter(|v| !(*v <= 0.0));
+        let first = call.double(0, r)?.filter(|v| v.is_nan() || *v > 0.0);
         if !call.has(1) {
             return Ok(first.map(f64::ln));
         }
-        let value = call.double(1, r)?.filter(|v| !(*v <= 0.0));
+        let value = call.double(1, r)?.filter(|v| v.is_nan() || *v > 0.0);
         Ok(first.zip(value).map(|(base, value)| value.ln() / base.ln()))
     })
 }

@@ -50,8 +50,8 @@ pub trait Record: Serialize + DeserializeOwned {
         if version > Self::VERSION {
             return Err(newer(version, Self::VERSION));
         }
-        let value = strict::parse(json).map_err(|e| damaged(e))?;
-        serde_json::from_value(value).map_err(|e| damaged(e))
+        let value = strict::parse(json).map_err(damaged)?;
+        serde_json::from_value(value).map_err(damaged)
     }
 }
 

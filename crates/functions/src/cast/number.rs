@@ -159,7 +159,8 @@ fn wrapped<N>(value: Number, to: &DataType, wrap: fn(i64) -> N) -> N {
 
 fn exact_float(value: f64) -> Option<i64> {
     // 2^63 is exactly representable and out of range; the smallest value is in range.
-    (value >= -9_223_372_036_854_775_808.0 && value < 9_223_372_036_854_775_808.0)
+    (-9_223_372_036_854_775_808.0..9_223_372_036_854_775_808.0)
+        .contains(&value)
         .then_some(value as i64)
 }
 

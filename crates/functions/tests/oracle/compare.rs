@@ -32,7 +32,8 @@ pub(crate) fn verdict(case: &Value, outcome: Outcome) -> Result<(), String> {
         (Ok((array, data_type)), None) => {
             let ours = to_json(&array, 0);
             let single = data_type == DataType::Float32;
-            if !same(&ours, &case["answer"]) && !(single && same_float(&ours, &case["answer"])) {
+            let rounded_alike = single && same_float(&ours, &case["answer"]);
+            if !same(&ours, &case["answer"]) && !rounded_alike {
                 return Err(format!("{ours} instead of {}", case["answer"]));
             }
             let wanted = case["type"].as_str().unwrap();

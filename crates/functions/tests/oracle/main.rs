@@ -3,7 +3,7 @@
 //! The SQL text goes through `millstream-sql`'s parser and the small lowering in `lower`; the
 //! values are compared by `compare`. `tests/oracle/known_differences.txt` lists where we differ:
 //! the test fails when an unlisted case differs, and when a listed one agrees.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods)]
 
 mod batch_time;
 mod book;

@@ -1,4 +1,5 @@
 //! Tests of the decoder through its public interface.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods)]
 
 mod differential;
 mod functions;

@@ -35,7 +35,7 @@ impl Cluster {
         metadata: &Metadata,
         wanted: &BTreeMap<TopicPartition, i64>,
     ) -> Result<BTreeMap<TopicPartition, i64>> {
-        self.from_leaders(metadata, wanted, Question::Timestamp).await
+        self.ask_leaders(metadata, wanted, Question::Timestamp).await
     }
 
     /// Where the log of each partition ends for the leader epoch given: where a later epoch
@@ -45,10 +45,10 @@ impl Cluster {
         metadata: &Metadata,
         epochs: &BTreeMap<TopicPartition, i64>,
     ) -> Result<BTreeMap<TopicPartition, i64>> {
-        self.from_leaders(metadata, epochs, Question::LeaderEpoch).await
+        self.ask_leaders(metadata, epochs, Question::LeaderEpoch).await
     }
 
-    async fn from_leaders(
+    async fn ask_leaders(
         &self,
         metadata: &Metadata,
         wanted: &BTreeMap<TopicPartition, i64>,

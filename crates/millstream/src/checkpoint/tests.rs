@@ -1,8 +1,7 @@
+#![allow(clippy::disallowed_methods)]
 use super::*;
 use async_trait::async_trait;
-use millstream_core::contract::{
-    CommitOutcome, CommitTag, Probe, Sink, SourceRange, Staged,
-};
+use millstream_core::contract::{CommitOutcome, CommitTag, Probe, Sink, SourceRange, Staged};
 use millstream_core::env::SystemEnv;
 use millstream_core::ids::{AttemptId, BatchId, Digest};
 use millstream_core::log::{
@@ -101,10 +100,9 @@ impl Sink for Holding {
     async fn probe(&self, _: QueryId, batch: BatchId) -> Result<Probe> {
         Ok(match self.newest {
             Some(newest) if newest > batch.0 => Probe::Ahead { newest: BatchId(newest) },
-            Some(newest) if newest == batch.0 => Probe::Committed {
-                attempt: None,
-                digest_low_48: Some(self.digest.low_48_bits()),
-            },
+            Some(newest) if newest == batch.0 => {
+                Probe::Committed { attempt: None, digest_low_48: Some(self.digest.low_48_bits()) }
+            }
             _ => Probe::Absent,
         })
     }
@@ -319,7 +317,7 @@ async fn the_doctor_deletes_a_torn_intent_only_if_no_sink_holds_the_batch() {
     }
     let described = dir.doctor(&holding(Some(0)), Treatment::Describe).await;
     let repair = Repair::Delete { path: "offsets/1".into() };
-    assert_eq!(described.findings[0].repairs, [repair.clone()]);
+    assert_eq!(described.findings[0].repairs, std::slice::from_ref(&repair));
     assert!(dir.path.join("offsets/1").exists(), "describing changes nothing");
     let doctor = dir.doctor(&holding(Some(0)), Treatment::Apply).await;
     assert_eq!(doctor.applied, [repair]);

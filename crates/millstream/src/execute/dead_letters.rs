@@ -9,8 +9,7 @@ use crate::plan::PartitionedScan;
 use crate::sinks::{DataSink, TaskOutput, TaskWriter};
 use crate::sources::to_datafusion;
 use arrow::array::{
-    Array, ArrayRef, BooleanArray, Int64Array, RecordBatch, StringArray, UInt64Array,
-    new_null_array,
+    ArrayRef, BooleanArray, Int64Array, RecordBatch, StringArray, UInt64Array, new_null_array,
 };
 use arrow::compute::{filter_record_batch, take};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
@@ -42,11 +41,7 @@ pub fn schema() -> SchemaRef {
     Arc::new(Schema::new(vec![
         Field::new("key", DataType::Binary, true),
         Field::new("value", DataType::Binary, true),
-        Field::new(
-            "headers",
-            DataType::List(Arc::new(Field::new("element", header, true))),
-            true,
-        ),
+        Field::new("headers", DataType::List(Arc::new(Field::new("element", header, true))), true),
         Field::new("topic", DataType::Utf8, true),
         Field::new("partition", DataType::Int32, true),
         Field::new("offset", DataType::Int64, true),
@@ -87,9 +82,7 @@ impl DeadLetterTap {
         for field in schema.fields() {
             let name = field.name().as_str();
             let column: ArrayRef = match name {
-                "reason" => {
-                    Arc::new(StringArray::from_iter_values(bad.iter().map(|b| b.reason)))
-                }
+                "reason" => Arc::new(StringArray::from_iter_values(bad.iter().map(|b| b.reason))),
                 "detail" => {
                     Arc::new(StringArray::from_iter_values(bad.iter().map(|b| b.detail.as_str())))
                 }
@@ -201,9 +194,8 @@ fn split(
     let value = records
         .column_by_name("value")
         .ok_or_else(|| DataFusionError::Internal("the scan has no column `value`".to_owned()))?;
-    let decoded = decoder
-        .decode(value, Report::BadRows)
-        .map_err(|e| to_datafusion(Error::from(e)))?;
+    let decoded =
+        decoder.decode(value, Report::BadRows).map_err(|e| to_datafusion(Error::from(e)))?;
     let columns = wanted
         .fields()
         .iter()

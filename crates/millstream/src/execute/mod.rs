@@ -8,8 +8,8 @@ mod diagnose;
 pub use counting::CountedScan;
 pub use diagnose::name_the_record;
 
-use crate::sinks::{DataSink, TaskOutput, TaskWriter};
 use crate::plan::error::from_datafusion;
+use crate::sinks::{DataSink, TaskOutput, TaskWriter};
 use datafusion::execution::TaskContext;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use futures::StreamExt as _;

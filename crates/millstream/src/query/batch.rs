@@ -8,10 +8,11 @@ use crate::execute::dead_letters::{DeadLetterTap, DecodingScan};
 use crate::execute::{CountedScan, name_the_record, run_attempt};
 use crate::plan::{BatchBinding, PartitionedScan, bind};
 use crate::sinks::{DataSink, StageInfo};
-use millstream_core::contract::{CommitOutcome, CommitTag, Probe, SourceRange, Staged};
+use millstream_core::contract::{CommitOutcome, CommitTag, SourceRange, Staged};
 use millstream_core::fault::{Moment, point};
 use millstream_core::ids::AttemptId;
 use millstream_core::log::{LedgerEntry, Metrics, Planner, Prepared};
+use millstream_core::protocol::{Resolved, resolve};
 use millstream_core::{Error, ErrorKind, Result};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -191,9 +192,7 @@ impl Run {
             Ok(outputs) => outputs,
             Err(error) => {
                 let context = &self.flow.context;
-                return Err(
-                    name_the_record(error, &self.flow.template, &binding, context).await
-                );
+                return Err(name_the_record(error, &self.flow.template, &binding, context).await);
             }
         };
         point("P8", Moment::Before, batch.0);
@@ -202,10 +201,7 @@ impl Run {
             None => None,
         };
         let rows_in: Vec<u64> = rows.iter().map(|r| r.load(Ordering::Relaxed)).collect();
-        let info = StageInfo {
-            rows_in: rows_in.iter().sum(),
-            ranges: changed_ranges(ranges),
-        };
+        let info = StageInfo { rows_in: rows_in.iter().sum(), ranges: changed_ranges(ranges) };
         let mut staged = Vec::new();
         let mut rows_out = Vec::new();
         if let (Some(letters), Some(dead_letters)) = (letters, &self.flow.dead_letters) {
@@ -262,30 +258,34 @@ impl Run {
 async fn commit(sink: &Arc<dyn DataSink>, tag: &CommitTag, staged: &Staged) -> Result<()> {
     match sink.commit(tag, staged).await? {
         CommitOutcome::Committed { .. } => Ok(()),
-        CommitOutcome::AlreadyThere => settle(sink, tag, None).await,
-        CommitOutcome::Unknown(error) => settle(sink, tag, Some(error)).await,
+        CommitOutcome::AlreadyThere => settle(sink, tag, staged, None).await,
+        CommitOutcome::Unknown(error) => settle(sink, tag, staged, Some(error)).await,
     }
 }
 
-/// Probes until the sink says whether it has the batch; then commits once more, or goes on.
-async fn settle(sink: &Arc<dyn DataSink>, tag: &CommitTag, doubt: Option<Error>) -> Result<()> {
+/// Probes until the sink says what became of the attempt. A sink that does not have it gets the
+/// same attempt again: its atomic step lets only one of the two in.
+async fn settle(
+    sink: &Arc<dyn DataSink>,
+    tag: &CommitTag,
+    staged: &Staged,
+    doubt: Option<Error>,
+) -> Result<()> {
     let mut pause = DOUBT_PAUSE;
     let mut last = doubt;
     for _ in 0..DOUBT_PROBES_MAX {
         match sink.probe(tag.query, tag.batch).await {
-            Ok(Probe::Committed { attempt, digest_low_48 }) => {
-                return adopt(sink, tag, attempt, digest_low_48);
-            }
-            Ok(Probe::Ahead { newest }) => {
-                return Err(Error::new(
-                    ErrorKind::Fenced,
-                    "SINK_AHEAD",
-                    format!("{} already has batch {newest} of this query.", sink.describe()),
-                )
-                .cure("Another run has gone on; this one stops."));
-            }
-            Ok(Probe::Absent) => {}
             Err(error) => last = Some(error),
+            Ok(probe) => match resolve(&sink.describe(), tag, &probe) {
+                Resolved::Ours => return Ok(()),
+                Resolved::Absent => match sink.commit(tag, staged).await? {
+                    CommitOutcome::Committed { .. } => return Ok(()),
+                    CommitOutcome::AlreadyThere => {}
+                    CommitOutcome::Unknown(error) => last = Some(error),
+                },
+                Resolved::Lost { .. } | Resolved::Overtaken => return Err(lost(sink, tag)),
+                Resolved::Refuse(refusal) => return Err(refusal.into()),
+            },
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(DOUBT_PAUSE_MAX);
@@ -301,27 +301,14 @@ async fn settle(sink: &Arc<dyn DataSink>, tag: &CommitTag, doubt: Option<Error>)
     })
 }
 
-/// Goes on only if what the sink has is this very attempt, or one of the same intent.
-fn adopt(
-    sink: &Arc<dyn DataSink>,
-    tag: &CommitTag,
-    attempt: Option<AttemptId>,
-    digest_low_48: Option<u64>,
-) -> Result<()> {
-    if attempt == Some(tag.attempt) {
-        return Ok(());
-    }
-    let code = if digest_low_48 == Some(tag.digest.low_48_bits()) {
-        "RUN_FENCED"
-    } else {
-        "SINK_HAS_OTHER_BATCH"
-    };
-    Err(Error::new(
-        ErrorKind::Fenced,
-        code,
+/// Another attempt of the batch is in the sink: this one has lost, and its files are left alone.
+fn lost(sink: &Arc<dyn DataSink>, tag: &CommitTag) -> Error {
+    Error::new(
+        ErrorKind::Conflict,
+        "ATTEMPT_LOST",
         format!("{} has batch {} by another attempt.", sink.describe(), tag.batch),
     )
-    .cure("Another run has committed it; start again, and recovery will settle the batch."))
+    .cure("Nothing is lost. Start the query again: recovery finishes the attempt that won.")
 }
 
 fn aborted() -> Error {
@@ -331,8 +318,5 @@ fn aborted() -> Error {
 
 /// Ranges of a batch as the sink's log keeps them: only partitions that moved.
 fn changed_ranges(ranges: &[SourceRange]) -> Value {
-    ranges
-        .iter()
-        .map(|range| json!({ "start": range.start, "end": range.end }))
-        .collect()
+    ranges.iter().map(|range| json!({ "start": range.start, "end": range.end })).collect()
 }

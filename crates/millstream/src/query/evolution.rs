@@ -3,8 +3,8 @@
 //! Columns may be added. A changed filter, expression, source or sink would make one table out of
 //! two queries without a word, so each is refused with the precise difference.
 
-use millstream_core::log::Difference;
 use millstream_core::Error;
+use millstream_core::log::Difference;
 use serde_json::Value;
 
 /// Whether a query that differs so may go on with its checkpoint: it has one more column, or its

@@ -1,6 +1,6 @@
 //! What a program holds of a running query (Spark's `StreamingQuery`).
 
-use millstream_core::ids::{BatchId, QueryId, RunId};
+use millstream_core::ids::{QueryId, RunId};
 use millstream_core::progress::{QueryProgress, StreamingQueryStatus};
 use millstream_core::{Error, Result};
 use parking_lot::Mutex;
@@ -212,12 +212,4 @@ impl fmt::Debug for StreamingQuery {
             .field("name", &self.0.name)
             .finish_non_exhaustive()
     }
-}
-
-/// Text of Spark's `STREAM_FAILED`: what failed, and where the query stood.
-pub(crate) fn stream_failed(shared: &Shared, batch: BatchId, error: Error) -> Error {
-    error.context(format!(
-        "Query [id = {}, runId = {}] terminated with exception in batch {batch}",
-        shared.id, shared.run_id
-    ))
 }

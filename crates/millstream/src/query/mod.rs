@@ -3,8 +3,9 @@
 //! * `run`: the loop as prose; start reading there
 //! * `recover`: what the last run left; `batch`: one batch from execution to completion
 //! * `evolution`: what may change between two runs; `pace`: triggers; `progress`: reports
-//! * `flow`: what a query needs; `handle`: what the program holds of it
+//! * `assemble`: from a checked plan to a flow; `flow`: what a query needs; `handle`: what the program holds of it
 
+pub(crate) mod assemble;
 mod batch;
 mod evolution;
 pub(crate) mod flow;

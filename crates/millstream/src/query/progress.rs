@@ -68,10 +68,8 @@ impl Standing {
     ) {
         self.next = logged.batch.0 + 1;
         self.positions = ranges.iter().map(|r| r.end.clone()).collect();
-        self.details = ranges
-            .iter()
-            .map(|r| logged.intent.is_some().then(|| r.detail.clone()))
-            .collect();
+        self.details =
+            ranges.iter().map(|r| logged.intent.is_some().then(|| r.detail.clone())).collect();
         self.previous = Some(logged.digest);
         self.watermark_ms = self.watermark_ms.max(next_watermark_ms);
         self.batch_time_ms = self.batch_time_ms.max(logged.batch_time_ms());
@@ -91,7 +89,8 @@ impl Run {
         let rows_out = prepared.and_then(|p| p.metrics.rows_out.last().copied());
         let since_ms = self.reported.batch_started_ms.map(|at| watch.started_ms - at);
         let duration_ms = watch.total_ms();
-        let rates = |rows: u64| (since_ms.map_or(0.0, |ms| rate(rows, ms)), rate(rows, duration_ms));
+        let rates =
+            |rows: u64| (since_ms.map_or(0.0, |ms| rate(rows, ms)), rate(rows, duration_ms));
         let sources = ranges.iter().enumerate().map(|(at, range)| {
             let rows = rows_in.get(at).copied().unwrap_or(0);
             let (input, processed) = rates(rows);
@@ -120,11 +119,8 @@ impl Run {
         }
         let mut progress = self.progress(watch, self.at.next);
         let at_rest = self.at.positions.iter().enumerate().map(|(at, position)| {
-            let range = SourceRange {
-                start: position.clone(),
-                end: position.clone(),
-                detail: Value::Null,
-            };
+            let range =
+                SourceRange { start: position.clone(), end: position.clone(), detail: Value::Null };
             self.source_progress(at, &range, 0, 0.0, 0.0, self.at.next, watch)
         });
         progress.sources = at_rest.collect();

@@ -33,7 +33,7 @@ impl Run {
             Some(then) => {
                 let differences = then.differences(&now);
                 let (evolved, refused): (Vec<_>, Vec<_>) =
-                    differences.into_iter().partition(|d| super::evolution::is_harmless(d));
+                    differences.into_iter().partition(super::evolution::is_harmless);
                 if !refused.is_empty() {
                     return Err(super::evolution::refuse(&self.checkpoint.describe(), &refused));
                 }
@@ -99,8 +99,9 @@ impl Run {
         for fact in &mut log.prepared {
             let Some(batch) = newest else { continue };
             let prepared = self.sealed(scan, batch, fact.attempt)?;
-            let staged = sinks.iter().zip(&prepared.sinks);
-            fact.staged = staged.into_iter().all(|(sink, staged)| sink.has_staged(staged));
+            for (sink, staged) in sinks.iter().zip(&prepared.sinks) {
+                fact.staged &= sink.staged_is_complete(staged).await?;
+            }
         }
         let asked = newest.unwrap_or(BatchId(0));
         let in_doubt = newest.is_some() && newest != completed;
@@ -113,8 +114,8 @@ impl Run {
             sink_facts.push(SinkFact {
                 name: sink.describe(),
                 remembers: sink.is_exactly_once(),
-                may_forget: false,
-                staged: true,
+                may_forget: sink.may_forget(),
+                staged: sink.is_staged(),
                 newest: self.probe(sink, asked).await?,
                 before,
             });

@@ -76,7 +76,17 @@ impl Run {
                 break;
             }
         }
+        self.close().await;
         Ok(())
+    }
+
+    /// P16: waits for housekeeping that is under way; its failure costs nothing.
+    async fn close(&self) {
+        for sink in self.flow.sinks() {
+            if let Err(error) = sink.close().await {
+                tracing::warn!(%error, "housekeeping of the sink failed");
+            }
+        }
     }
 
     /// P3: asks every source what there is to read. `None` when there is nothing.
@@ -91,7 +101,11 @@ impl Run {
         let mut found = false;
         let sources = self.flow.sources.iter().zip(&self.at.positions).zip(&self.at.details);
         for ((source, start), detail) in sources {
-            self.shared.set_status(&format!("Getting offsets from {}", source.describe()), false, true);
+            self.shared.set_status(
+                &format!("Getting offsets from {}", source.describe()),
+                false,
+                true,
+            );
             let admitted = source.admit(start, detail.as_ref(), limit).await?;
             found |= admitted.range.is_some();
             watch.latest.push(admitted.latest);

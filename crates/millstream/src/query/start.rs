@@ -20,8 +20,7 @@ pub(crate) async fn start(flow: Flow, env: SharedEnv) -> Result<StreamingQuery> 
     point("P0", Moment::Before, 0);
     let checkpoint = Checkpoint::open(&flow.checkpoint, run_id, &env).await?;
     point("P0", Moment::After, 0);
-    let shared =
-        Shared::new(checkpoint.query(), run_id, flow.name.clone(), flow.listeners.clone());
+    let shared = Shared::new(checkpoint.query(), run_id, flow.name.clone(), flow.listeners.clone());
     let handle = StreamingQuery::new(shared.clone());
     let run = Run {
         flow,

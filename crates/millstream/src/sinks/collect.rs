@@ -19,11 +19,7 @@ pub(super) struct Attempts(Mutex<HashMap<AttemptId, Vec<(usize, RecordBatch)>>>)
 
 impl Attempts {
     /// A writer that adds to `attempt`.
-    pub(super) fn writer(
-        self: &Arc<Self>,
-        attempt: AttemptId,
-        task: usize,
-    ) -> Box<dyn TaskWriter> {
+    pub(super) fn writer(self: &Arc<Self>, attempt: AttemptId, task: usize) -> Box<dyn TaskWriter> {
         Box::new(Collecting { attempts: self.clone(), attempt, task, batches: Vec::new(), rows: 0 })
     }
 

@@ -109,8 +109,11 @@ impl ConsoleSink {
         let rule: String =
             widths.iter().map(|w| format!("+{}", "-".repeat(*w))).collect::<String>() + "+\n";
         let line = |cells: &[String]| -> String {
-            let body: String =
-                widths.iter().zip(cells).map(|(w, c)| format!("|{c:>width$}", width = *w)).collect();
+            let body: String = widths
+                .iter()
+                .zip(cells)
+                .map(|(w, c)| format!("|{c:>width$}", width = *w))
+                .collect();
             body + "|\n"
         };
         let dashes = "-".repeat(43);

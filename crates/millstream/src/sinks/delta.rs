@@ -42,8 +42,16 @@ impl Sink for DeltaDataSink {
         self.0.commit(tag, staged).await
     }
 
+    async fn staged_is_complete(&self, staged: &Staged) -> Result<bool> {
+        self.0.staged_is_complete(staged).await
+    }
+
     async fn after_completion(&self) -> Result<()> {
         self.0.after_completion().await
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.0.finish_maintenance().await
     }
 }
 

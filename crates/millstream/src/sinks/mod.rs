@@ -7,7 +7,7 @@ mod delta;
 mod memory;
 mod noop;
 
-pub use console::ConsoleSink;
+pub use console::{CONSOLE_OPTIONS, ConsoleSink};
 pub use delta::DeltaDataSink;
 pub use memory::{MemorySink, MemoryTables};
 pub use noop::NoopSink;
@@ -68,11 +68,6 @@ pub trait DataSink: Sink {
         attempt: AttemptId,
         task: usize,
     ) -> Result<Box<dyn TaskWriter>>;
-
-    /// Whether everything that `staged` needs is still there to be committed.
-    fn has_staged(&self, _staged: &Staged) -> bool {
-        true
-    }
 
     /// Puts the outputs of all tasks together into what [`Sink::commit`] needs.
     ///

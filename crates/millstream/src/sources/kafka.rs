@@ -81,17 +81,7 @@ impl StreamingSource for KafkaStream {
         range: &SourceRange,
         settings: ScanSettings,
     ) -> Result<Arc<dyn PartitionedScan>> {
-        let splits = self.source.splits(range, settings.parallelism)?;
-        Ok(Arc::new(KafkaScan {
-            source: self.source.clone(),
-            schema: self.schema.clone(),
-            tasks: deal(splits, settings.parallelism),
-            options: ReadOptions {
-                batch_rows: settings.batch_rows,
-                batch_bytes: settings.batch_bytes,
-                ..ReadOptions::default()
-            },
-        }))
+        Ok(Arc::new(KafkaScan::new(&self.source, self.schema.clone(), range, settings)?))
     }
 
     fn metrics(&self, end: &Position, latest: &Position) -> SourceMetrics {
@@ -138,11 +128,33 @@ fn offsets_behind(end: &Position, latest: &Position) -> Option<SourceMetrics> {
     ]))
 }
 
-struct KafkaScan {
+/// One range of a Kafka subscription, dealt to tasks.
+pub(crate) struct KafkaScan {
     source: Arc<KafkaSource>,
     schema: SchemaRef,
     tasks: Vec<Vec<Split>>,
     options: ReadOptions,
+}
+
+impl KafkaScan {
+    pub(crate) fn new(
+        source: &Arc<KafkaSource>,
+        schema: SchemaRef,
+        range: &SourceRange,
+        settings: ScanSettings,
+    ) -> Result<Self> {
+        let splits = source.splits(range, settings.parallelism)?;
+        Ok(KafkaScan {
+            source: source.clone(),
+            schema,
+            tasks: deal(splits, settings.parallelism),
+            options: ReadOptions {
+                batch_rows: settings.batch_rows,
+                batch_bytes: settings.batch_bytes,
+                ..ReadOptions::default()
+            },
+        })
+    }
 }
 
 impl fmt::Debug for KafkaScan {

@@ -24,11 +24,7 @@ pub struct MemoryStream {
 impl MemoryStream {
     /// An empty stream of rows of `schema`.
     pub fn new(schema: SchemaRef) -> Arc<Self> {
-        Arc::new(MemoryStream {
-            schema,
-            batches: Mutex::new(Vec::new()),
-            pinned: Mutex::new(None),
-        })
+        Arc::new(MemoryStream { schema, batches: Mutex::new(Vec::new()), pinned: Mutex::new(None) })
     }
 
     /// Adds rows; a running query reads them in its next batch.

@@ -7,6 +7,7 @@ mod kafka;
 mod memory;
 mod rate;
 
+pub(crate) use kafka::KafkaScan;
 pub use kafka::KafkaStream;
 pub use memory::MemoryStream;
 pub use rate::RateStream;

@@ -52,7 +52,9 @@ impl RateStream {
                 .ok_or_else(|| {
                     Error::invalid(
                         "OPTION_INVALID",
-                        format!("Invalid value '{text}'. The option 'rowsPerSecond' must be positive."),
+                        format!(
+                            "Invalid value '{text}'. The option 'rowsPerSecond' must be positive."
+                        ),
                     )
                     .cure(format!("Give a whole number from 1 to {ROWS_PER_SECOND_MAX}."))
                 })?,
@@ -200,7 +202,8 @@ impl PartitionedScan for RateScan {
         let starts = (self.rows.start..end).step_by(usize::try_from(step).unwrap_or(usize::MAX));
         let batches = starts.map(move |from| {
             let rows = from..from.saturating_add(step).min(end);
-            let batch = RateScan::batch(&full, start_ms, rate, rows).map_err(super::to_datafusion)?;
+            let batch =
+                RateScan::batch(&full, start_ms, rate, rows).map_err(super::to_datafusion)?;
             match &columns {
                 None => Ok(batch),
                 Some(columns) => Ok(batch.project(columns)?),

@@ -77,7 +77,7 @@ impl Analyzer<'_> {
         }
         self.reject_unsafe_in_streams(&lower, span)?;
         if lower == "from_json" {
-            return self.from_json(args, scope, span);
+            return self.json_decoder(args, scope, span);
         }
         let args: Analysis<Vec<Typed>> = args.iter().map(|a| self.expr(a, scope)).collect();
         self.call_resolved(&lower, name, args?, scope, span)

@@ -29,7 +29,12 @@ impl Analyzer<'_> {
     }
 
     /// `from_json(value, schema [, options])`; schema and options are literals.
-    pub(crate) fn from_json(&self, args: &[Ast], scope: Scope<'_>, span: Span) -> Analysis<Typed> {
+    pub(crate) fn json_decoder(
+        &self,
+        args: &[Ast],
+        scope: Scope<'_>,
+        span: Span,
+    ) -> Analysis<Typed> {
         let (input, schema, options) = match args {
             [input, schema] => (input, schema, OptionMap::new()),
             [input, schema, options] => (input, schema, literal_map(options)?),
@@ -38,11 +43,11 @@ impl Analyzer<'_> {
         let schema_span = schema.span;
         let schema = self.expr(schema, scope)?;
         let text = literal_text(&schema, "the schema")?;
-        self.from_json_with(input, text, &options, schema_span, (scope, span))
+        self.json_decoder_with(input, text, &options, schema_span, (scope, span))
     }
 
     /// `from_json` with schema and options at hand.
-    fn from_json_with(
+    fn json_decoder_with(
         &self,
         input: &Ast,
         schema: &str,
