@@ -1,5 +1,6 @@
 //! The example pipelines as they are, through the real binary against real Kafka: run, read, prove,
 //! lose the checkpoint, make it anew, go on.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods)]
 
 use millstream_testkit::{KafkaHarness, TestRecord};
 use millstream_wire::Codec;

@@ -100,7 +100,7 @@ async fn story(args: &DemoArgs) -> Result<ExitCode> {
         log: layout.log(),
     };
     // Spread over the kills, so that every life of the pipeline has something to do.
-    let pace = Duration::from_millis(args.kills.max(1).into()) * 700;
+    let pace = Duration::from_millis(args.kills.max(1).into()) * 900;
     let produced = tokio::spawn(produce(address, args.records, seed, pace));
     let killed = kill_again_and_again(&pipeline, &layout, args.kills, seed).await;
     let ledger = match killed {
