@@ -146,11 +146,8 @@ fn variables_are_put_in_and_places_stay() {
     assert_eq!(parts[0].name, "orders");
     assert_eq!(
         mistakes(text),
-        [
-            "4:17: [PARSE_SYNTAX_ERROR] Syntax error at or near 't': expected one of `FROM`, `WHERE`, \
-          GROUP BY, `HAVING`, ORDER BY, `LIMIT`, `UNION`, end of input. Did you mean `FROM` instead \
-          of `FORM`?"
-        ]
+        ["4:17: [PARSE_SYNTAX_ERROR] Syntax error at or near 'FORM': expected one of `FROM`, \
+             `WHERE`, `HAVING`, `LIMIT`, `UNION`. Did you mean `FROM`?"]
     );
     let given = [("topic", "x")].into_iter().collect();
     let script = parse_script("SET topic = y; SELECT '${topic}'", &given);
