@@ -25,6 +25,8 @@ pub struct FlowPlan {
     pub streams: Vec<Arc<StreamDefinition>>,
     /// Stable text of the analysed plan and the sources' identities, one operator a line.
     pub fingerprint: String,
+    /// What the checkpoint compares at the next start, column by column.
+    pub identity: serde_json::Value,
     /// What to do with records that do not decode, where the query asked for dead letters.
     pub dead_letters: Option<DeadLetterPlan>,
 }
@@ -73,9 +75,10 @@ impl FlowPlan {
         }
         check_operators(&logical)?;
         let fingerprint = super::fingerprint::of(&logical, &streams);
+        let identity = super::identity::of(&logical)?;
         let logical = super::prune::prune(logical)?;
         let (logical, dead_letters) = super::dead_letter::lift(logical, &streams)?;
-        Ok(FlowPlan { schema, logical, streams, fingerprint, dead_letters })
+        Ok(FlowPlan { schema, logical, streams, fingerprint, identity, dead_letters })
     }
 }
 

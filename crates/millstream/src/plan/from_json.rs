@@ -141,6 +141,21 @@ impl FromJsonCall {
         FromJsonCall::new(Definition { fields: Some(chosen), ..self.definition.clone() }).map(Some)
     }
 
+    /// As [`FromJsonCall::key`], for these fields alone: other fields of the schema leave no trace.
+    pub(crate) fn key_of_field(&self, fields: &BTreeSet<String>) -> String {
+        let reduced = self.reduced_to(fields).ok().flatten();
+        let decoder = reduced.as_ref().map_or(&self.decoder, |r| &r.decoder);
+        let options = &self.definition.options;
+        let pairs: Vec<String> = options.iter().map(|(n, v)| format!("{n}={v}")).collect();
+        format!(
+            "{}; options: {}; zone: {}; corrupt: {}",
+            decoder.data_type().sql(),
+            pairs.join(", "),
+            self.definition.time_zone,
+            self.definition.corrupt_column
+        )
+    }
+
     pub(crate) fn decoder(&self) -> &Arc<FromJson> {
         &self.decoder
     }

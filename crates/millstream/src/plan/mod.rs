@@ -15,6 +15,7 @@ pub(crate) mod error;
 mod fingerprint;
 mod flow;
 pub(crate) mod from_json;
+mod identity;
 mod prune;
 mod scan;
 mod stream;

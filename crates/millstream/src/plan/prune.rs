@@ -160,7 +160,7 @@ impl Usage {
 }
 
 /// `struct_field(base, 'name')`
-fn field_of(expr: &Expr) -> Option<(&Expr, &str)> {
+pub(crate) fn field_of(expr: &Expr) -> Option<(&Expr, &str)> {
     let Expr::ScalarFunction(call) = expr else { return None };
     match call.args.as_slice() {
         [base, Expr::Literal(ScalarValue::Utf8(Some(name)), _)]

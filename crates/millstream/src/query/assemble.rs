@@ -18,7 +18,6 @@ use millstream_core::trigger::Trigger;
 use millstream_core::{Error, Result};
 use millstream_delta::{ColumnSource, Conversion, DeltaSink, DeltaSinkOptions};
 use millstream_types::StructType;
-use serde_json::{Map, Value, json};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -69,7 +68,7 @@ pub(crate) async fn assemble(session: &Session, spec: FlowSpec) -> Result<Flow> 
             .cure("Write to a Delta table, or leave `deadLetter` out."));
         }
     };
-    let identity = plan_identity(&spec.plan.logical);
+    let identity = spec.plan.identity.clone();
     let (sink, logical) = open_sink(session, &spec, &env).await?;
     let plan = FlowPlan { logical, ..spec.plan };
     let state = session.state();
@@ -203,23 +202,4 @@ fn stored(session: &Session, plan: LogicalPlan, sink: &DeltaSink) -> Result<Logi
 
 fn null_of(data_type: &arrow::datatypes::DataType) -> Result<datafusion::common::ScalarValue> {
     datafusion::common::ScalarValue::try_from(data_type).map_err(from_datafusion)
-}
-
-/// What the checkpoint compares: every output column by name, and the operators below. A column
-/// that is added is a new entry; everything else is a change.
-fn plan_identity(plan: &LogicalPlan) -> Value {
-    let (columns, below): (Map<String, Value>, String) = match plan {
-        LogicalPlan::Projection(projection) => {
-            let columns = projection.expr.iter().map(|expr| {
-                let (name, expr) = match expr {
-                    Expr::Alias(alias) => (alias.name.clone(), alias.expr.to_string()),
-                    other => (other.schema_name().to_string(), other.to_string()),
-                };
-                (name, Value::from(expr))
-            });
-            (columns.collect(), projection.input.display_indent().to_string())
-        }
-        other => (Map::new(), other.display_indent().to_string()),
-    };
-    json!({ "columns": columns, "operators": below.lines().collect::<Vec<_>>() })
 }

@@ -9,7 +9,7 @@
 //! - [`rows`]: where the table carries topic, partition and offset, no record is there twice, none
 //!   lies outside of what was read, and none is missing where one record makes one row.
 //!
-//! [`gather`] reads the facts from table and checkpoint; [`report`] is what people and programs
+//! `gather` reads the facts from table and checkpoint; [`report`] is what people and programs
 //! get to see. Deletions and updates by users are notes, not violations.
 
 pub mod chain;
