@@ -96,3 +96,64 @@ async fn records_reach_the_table_once_over_two_runs() {
     run(&kafka, directory.path(), "orders").await;
     assert_eq!(count(directory.path()).await, ["1500", "1500", "1500", "75000.0"]);
 }
+
+/// Starts a query over one topic into `directory/t` and waits for its end.
+async fn run_to_end(
+    kafka: &KafkaHarness,
+    directory: &Path,
+    exprs: &[&str],
+) -> millstream::Result<()> {
+    let session = Session::builder().build()?;
+    let query = session
+        .read_stream()
+        .format("kafka")
+        .option("kafka.bootstrap.servers", kafka.bootstrap_servers())
+        .option("subscribe", "topic")
+        .option("startingOffsets", "earliest")
+        .load()?
+        .select_expr(exprs)?
+        .write_stream()
+        .option("checkpointLocation", directory.join("checkpoint").display())
+        .trigger(Trigger::AvailableNow)
+        .start(directory.join("t"))
+        .await?;
+    query.await_termination().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_record_that_fails_the_query_is_named() {
+    let kafka = KafkaHarness::embedded();
+    kafka.admin().await.create_topic("topic", 2).await;
+    let mut producer = kafka.producer().await;
+    let good: Vec<TestRecord> = (0..700).map(|n| TestRecord::value(format!("{n}"))).collect();
+    producer.produce("topic", 0, &good, Codec::None).await;
+    let mut bad = good.clone();
+    bad[431] = TestRecord::value("not a number");
+    producer.produce("topic", 1, &bad, Codec::Zstd).await;
+    let directory = tempfile::tempdir().unwrap();
+    let exprs = ["CAST(CAST(value AS STRING) AS INT) AS n", "offset"];
+    let error = run_to_end(&kafka, directory.path(), &exprs).await.unwrap_err();
+    let text = error.to_string();
+    assert!(text.contains("topic topic, partition 1, offset 431"), "{text}");
+    assert!(text.contains("CAST_INVALID_INPUT"), "{text}");
+    assert!(!directory.path().join("t/_delta_log").exists(), "nothing was committed");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_checkpoint_that_lost_its_logs_is_refused() {
+    let kafka = KafkaHarness::embedded();
+    kafka.admin().await.create_topic("topic", 1).await;
+    let mut producer = kafka.producer().await;
+    let records: Vec<TestRecord> = (0..10).map(|n| TestRecord::value(format!("{n}"))).collect();
+    producer.produce("topic", 0, &records, Codec::None).await;
+    let directory = tempfile::tempdir().unwrap();
+    let exprs = ["CAST(value AS STRING) AS v"];
+    run_to_end(&kafka, directory.path(), &exprs).await.unwrap();
+    // Spark would start at batch 0 under the same id, and the table would skip the batches.
+    for log in ["offsets", "commits"] {
+        std::fs::remove_dir_all(directory.path().join("checkpoint").join(log)).unwrap();
+    }
+    producer.produce("topic", 0, &records, Codec::None).await;
+    let error = run_to_end(&kafka, directory.path(), &exprs).await.unwrap_err();
+    assert_eq!(error.code(), "CHECKPOINT_LOGS_GONE", "{error}");
+}
