@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs what the tests need beyond Rust: Debian packages (as root), the jars of Apache Kafka by
-# Maven, a Python environment with independent table readers. What is there already is skipped, so
+# Maven, Python environments with independent table readers and with real Spark. What is there
+# already is skipped, so
 # that a second run takes no time. Nothing outside of the cache and the Debian packages is changed.
 #
 #   MILLSTREAM_CACHE   where jars and wheels go (default: ~/.cache/millstream)
@@ -80,7 +81,30 @@ readers() {
   cp "$list" "$venv/complete"
 }
 
+# Real Spark, the other engine on the checkpoint, with its connectors.
+spark() {
+  local list=tests/interop/requirements.txt pom=tests/interop/pom.xml
+  local venv=$cache/spark-venv jars=$cache/spark-4.2.0
+  if ! { [ -x "$venv/bin/python" ] && cmp -s "$list" "$venv/complete"; }; then
+    say "Python wheels: Spark"
+    rm -rf "$venv"
+    python3 -m venv "$venv"
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-input \
+      --no-deps -r "$list"
+    cp "$list" "$venv/complete"
+  fi
+  if ! cmp -s "$pom" "$jars/complete"; then
+    say "Spark's connectors"
+    rm -rf "$jars"
+    mkdir -p "$jars"
+    mvn -q -B -f "$pom" dependency:copy-dependencies -Dmaven.repo.local="$cache/m2" \
+      -DincludeScope=runtime -DoutputDirectory="$jars" </dev/null
+    cp "$pom" "$jars/complete"
+  fi
+}
+
 packages
 kafka
 readers
+spark
 say "ready in $cache"

@@ -238,10 +238,19 @@ async fn appends_and_compactions_of_the_wheel_go_on_beside_the_stream() {
     let script = r#"
 import sys, pyarrow as pa
 from deltalake import DeltaTable, write_deltalake
+from deltalake.exceptions import CommitFailedError
 path, compacted = sys.argv[1], 0
 for n in range(12):
     data = pa.table({"id": pa.array([1_000_000 + n], pa.int64())})
-    write_deltalake(path, data, mode="append")
+    # We commit faster than it re-reads the log, so that it may give up; it has then not committed.
+    for attempt in range(100):
+        try:
+            write_deltalake(path, data, mode="append")
+            break
+        except CommitFailedError as error:
+            print(error, file=sys.stderr)
+    else:
+        sys.exit("no append got through")
     if n % 4 == 3:
         try:
             DeltaTable(path).optimize.compact()
