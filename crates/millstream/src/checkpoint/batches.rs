@@ -2,7 +2,7 @@
 
 use super::Checkpoint;
 use millstream_core::contract::Position;
-use millstream_core::ids::{AttemptId, BatchId, Digest};
+use millstream_core::ids::{BatchId, Digest};
 use millstream_core::log::{
     CommitFile, INTENT_KEY, Intent, IntentRef, LedgerEntry, OffsetsFile, OffsetsMetadata, Prepared,
     Rebuilt, Record,
@@ -11,15 +11,6 @@ use millstream_core::protocol::paths;
 use millstream_core::{Error, Result};
 use millstream_store::Created;
 use std::collections::BTreeSet;
-
-/// The numbers of batches that the two logs have.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Logs {
-    /// Batches with an `offsets/N`.
-    pub planned: BTreeSet<u64>,
-    /// Batches with a `commits/N`.
-    pub completed: BTreeSet<u64>,
-}
 
 /// A batch as `offsets/N` fixes it.
 #[derive(Debug, Clone)]
@@ -52,17 +43,6 @@ impl LoggedBatch {
 }
 
 impl Checkpoint {
-    /// Which batches the logs have.
-    ///
-    /// # Errors
-    /// What the store says.
-    pub async fn logs(&self) -> Result<Logs> {
-        Ok(Logs {
-            planned: self.numbers("offsets").await?,
-            completed: self.numbers("commits").await?,
-        })
-    }
-
     pub(super) async fn numbers(&self, dir: &str) -> Result<BTreeSet<u64>> {
         Ok(paths::numbers(&self.store.list(dir).await?).into_iter().collect())
     }
@@ -163,29 +143,6 @@ impl Checkpoint {
     pub async fn seal(&self, prepared: &Prepared) -> Result<()> {
         let path = format!("millstream/prepared/{}/{}", prepared.batch, prepared.attempt);
         self.create_ours(&path, &prepared.encode()?).await
-    }
-
-    /// The sealed attempts of a batch.
-    ///
-    /// # Errors
-    /// `Corrupt` for a damaged file.
-    pub async fn sealed(&self, batch: BatchId) -> Result<Vec<Prepared>> {
-        let dir = format!("millstream/prepared/{batch}");
-        let mut attempts = Vec::new();
-        for name in self.store.list(&dir).await? {
-            if let Some(prepared) = self.record::<Prepared>(&format!("{dir}/{name}")).await? {
-                attempts.push(prepared);
-            }
-        }
-        Ok(attempts)
-    }
-
-    /// One sealed attempt.
-    ///
-    /// # Errors
-    /// `Corrupt` for a damaged file.
-    pub async fn sealed_by(&self, batch: BatchId, attempt: AttemptId) -> Result<Option<Prepared>> {
-        self.record(&format!("millstream/prepared/{batch}/{attempt}")).await
     }
 
     /// An entry that a run left which died before `commits/N` says the same as this one would.

@@ -19,7 +19,7 @@ mod purge;
 mod rebuild;
 mod twins;
 
-pub use batches::{LoggedBatch, Logs};
+pub use batches::LoggedBatch;
 pub use doctor::{Doctor, Treatment};
 pub use inspect::{BatchReport, Inspection};
 pub use look::{ledger, open_read_only, query_id, scan};

@@ -15,7 +15,7 @@ pub use noop::NoopSink;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use millstream_core::Result;
-use millstream_core::contract::{Probe, Sink, Staged};
+use millstream_core::contract::{Sink, Staged};
 use millstream_core::ids::{AttemptId, BatchId};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -74,9 +74,4 @@ pub trait DataSink: Sink {
     /// # Errors
     /// Where an output is not one of this sink's.
     fn stage(&self, outputs: Vec<TaskOutput>, info: &StageInfo) -> Result<Staged>;
-}
-
-/// The probe of a sink that remembers nothing: every batch is new to it.
-pub(crate) fn forgetful_probe() -> Probe {
-    Probe::Absent
 }
