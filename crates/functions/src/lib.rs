@@ -40,7 +40,7 @@ mod rows;
 mod string;
 
 pub use batch_time::{bind_batch_time, bind_logical_batch_time, uses_batch_time};
-pub use cast::{OnFailure, spark_cast};
+pub use cast::{FallibleCast, OnFailure, spark_cast};
 pub use catalog::{FunctionInfo, documentation};
 pub use error::{find_spark_error, spark_error};
 pub use functions::{Functions, register, store_assign};

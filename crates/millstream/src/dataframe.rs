@@ -3,7 +3,7 @@
 
 use crate::column::Column;
 use crate::plan::analyze::{Analyzer, Rel};
-use crate::plan::{FlowPlan, error};
+use crate::plan::{DeadLetterRequest, FlowPlan, error};
 use crate::session::Session;
 use crate::writer::DataStreamWriter;
 use arrow::array::RecordBatch;
@@ -206,15 +206,15 @@ impl DataFrame {
         DataStreamWriter::new(self)
     }
 
-    /// The checked streaming plan. `dead_letter` is the writer's option of that name.
+    /// The checked streaming plan. `dead_letter` is what the writer's options of that name ask for.
     ///
     /// # Errors
     /// Everything Spark refuses before the first batch.
-    pub fn flow_plan(&self, dead_letter: Option<&str>) -> Result<FlowPlan> {
+    pub fn flow_plan(&self, dead_letter: Option<&DeadLetterRequest>) -> Result<FlowPlan> {
         match dead_letter {
             None => FlowPlan::new(&self.rel),
-            Some(target) => {
-                FlowPlan::new(&crate::plan::with_dead_letters(self.rel.clone(), target)?)
+            Some(request) => {
+                FlowPlan::new(&crate::plan::with_dead_letters(self.rel.clone(), request)?)
             }
         }
     }

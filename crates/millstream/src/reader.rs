@@ -1,15 +1,18 @@
 //! `session.read_stream()`: Spark's `DataStreamReader`.
 
 use crate::dataframe::DataFrame;
-use crate::plan::StreamDefinition;
+use crate::plan::{DeadLetterRequest, StreamDefinition};
 use crate::session::Session;
 use crate::sources;
 use millstream_core::options::OptionMap;
 use millstream_core::{Error, Result};
 use std::sync::Arc;
 
-/// Option of every streaming source: where records go that do not decode.
+/// Option of a Kafka source and of the writer: where records go that do not decode.
 pub const DEAD_LETTER_OPTION: &str = "deadLetter";
+
+/// Option beside it: columns of the query's result whose casts count as well.
+pub const DEAD_LETTER_CASTS_OPTION: &str = "deadLetterCasts";
 
 /// Describes a stream to read.
 #[derive(Clone)]
@@ -73,7 +76,10 @@ pub(crate) fn define(
     format: &str,
     mut options: OptionMap,
 ) -> Result<Arc<StreamDefinition>> {
-    let dead_letter = options.remove(DEAD_LETTER_OPTION);
+    let dead_letter = DeadLetterRequest::from_options(
+        options.remove(DEAD_LETTER_OPTION).as_deref(),
+        options.remove(DEAD_LETTER_CASTS_OPTION).as_deref(),
+    )?;
     let source = sources::open(format, &options, &session.env())?;
     if dead_letter.is_some() && !format.eq_ignore_ascii_case("kafka") {
         return Err(Error::invalid(

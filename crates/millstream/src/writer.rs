@@ -1,9 +1,10 @@
 //! `data_frame.write_stream()`: Spark's `DataStreamWriter`.
 
 use crate::dataframe::DataFrame;
+use crate::plan::DeadLetterRequest;
 use crate::query::assemble::{FlowSpec, SinkSpec, assemble};
 use crate::query::{ProgressListener, StreamingQuery};
-use crate::reader::DEAD_LETTER_OPTION;
+use crate::reader::{DEAD_LETTER_CASTS_OPTION, DEAD_LETTER_OPTION};
 use crate::sinks::CONSOLE_OPTIONS;
 use millstream_core::options::{OptionMap, OptionSpec, did_you_mean, refuse_unknown};
 use millstream_core::progress::QueryProgress;
@@ -102,6 +103,14 @@ pub const DELTA_OPTIONS: &[OptionSpec] = &[
         default: "",
         meaning: "Table path for records whose `from_json` does not fit; empty for \
                   `<path>_dead_letters`.",
+        secret: false,
+    },
+    OptionSpec {
+        name: DEAD_LETTER_CASTS_OPTION,
+        scope: "write",
+        default: "",
+        meaning: "Columns of the query's result, separated by commas: records that fail a cast of \
+                  theirs are dead letters as well.",
         secret: false,
     },
 ];
@@ -208,8 +217,11 @@ impl DataStreamWriter {
         let mode = self.mode.clone()?;
         let (sink, path) = self.sink(mode)?;
         let checkpoint = self.checkpoint(path.as_deref())?;
-        let letters = self.options.get(DEAD_LETTER_OPTION).map(str::to_owned);
-        let plan = self.data.flow_plan(letters.as_deref())?;
+        let letters = DeadLetterRequest::from_options(
+            self.options.get(DEAD_LETTER_OPTION),
+            self.options.get(DEAD_LETTER_CASTS_OPTION),
+        )?;
+        let plan = self.data.flow_plan(letters.as_ref())?;
         let dead_letters = match (&plan.dead_letters, &path) {
             (Some(letters), Some(path)) => Some(dead_letter_path(&letters.target, path)?),
             _ => None,

@@ -60,25 +60,24 @@ async fn run(kafka: &KafkaHarness, directory: &Path, topic: &str) {
     query.await_termination().await.unwrap();
 }
 
-async fn count(directory: &Path) -> Vec<String> {
+/// The rows of a batch query over the tables in `directory`, as text.
+async fn rows(directory: &Path, sql: &str) -> Vec<Vec<String>> {
     let session = Session::builder().build().unwrap();
     session.set_catalog(Arc::new(LakeCatalog::new(directory)));
-    let rows = session
-        .sql(
-            "SELECT count(1), count(DISTINCT order_id), count(event_time), sum(amount) \
-             FROM orders",
-        )
-        .unwrap()
-        .collect()
-        .await
-        .unwrap();
     let mut out = Vec::new();
-    for batch in &rows {
-        for column in batch.columns() {
-            out.push(arrow::util::display::array_value_to_string(column, 0).unwrap());
+    for batch in session.sql(sql).unwrap().collect().await.unwrap() {
+        for row in 0..batch.num_rows() {
+            let text = |column| arrow::util::display::array_value_to_string(column, row).unwrap();
+            out.push(batch.columns().iter().map(|column| text(column.as_ref())).collect());
         }
     }
     out
+}
+
+async fn count(directory: &Path) -> Vec<String> {
+    let sql =
+        "SELECT count(1), count(DISTINCT order_id), count(event_time), sum(amount) FROM orders";
+    rows(directory, sql).await.remove(0)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -137,6 +136,98 @@ async fn a_record_that_fails_the_query_is_named() {
     assert!(text.contains("topic topic, partition 1, offset 431"), "{text}");
     assert!(text.contains("CAST_INVALID_INPUT"), "{text}");
     assert!(!directory.path().join("t/_delta_log").exists(), "nothing was committed");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn records_that_fail_a_named_cast_are_dead_letters() {
+    let kafka = KafkaHarness::embedded();
+    kafka.admin().await.create_topic("topic", 1).await;
+    let mut producer = kafka.producer().await;
+    let records: Vec<TestRecord> = [
+        ("1", Some(r#"{"amount":"10","day":"2026-01-02"}"#)),
+        ("2", Some(r#"{"amount":"ten","day":"2026-01-02"}"#)),
+        ("x", Some(r#"{"amount":"11","day":"2026-01-02"}"#)),
+        ("4", Some("no json")),
+        // Both casts fail: one dead letter, by the first.
+        ("5", Some(r#"{"amount":"","day":"tomorrow"}"#)),
+        ("6", Some(r#"{"amount":"99999999999","day":"2026-01-02"}"#)),
+        // NULL casts to NULL.
+        ("7", Some(r#"{"day":null}"#)),
+        // A cast that nobody named may fail as the session says; this one is not reached.
+        ("tombstone", None),
+        ("9", Some(r#"{"amount":" 12 ","day":"2026-01-03"}"#)),
+    ]
+    .into_iter()
+    .map(|(key, value)| match value {
+        Some(value) => TestRecord::value(value).key(key),
+        None => TestRecord::default().key(key),
+    })
+    .collect();
+    producer.produce("topic", 0, &records, Codec::None).await;
+    let directory = tempfile::tempdir().unwrap();
+    for ansi in ["true", "false"] {
+        let directory = directory.path().join(ansi);
+        let session = Session::builder().build().unwrap();
+        session.sql(&format!("SET spark.sql.ansi.enabled = {ansi}")).unwrap();
+        let query = session
+            .read_stream()
+            .format("kafka")
+            .option("kafka.bootstrap.servers", kafka.bootstrap_servers())
+            .option("subscribe", "topic")
+            .option("startingOffsets", "earliest")
+            .load()
+            .unwrap()
+            .filter(millstream::functions::expr("value IS NOT NULL").unwrap())
+            .unwrap()
+            .select_expr([
+                "from_json(CAST(value AS STRING), 'amount STRING, day STRING') AS d",
+                "CAST(CAST(key AS STRING) AS INT) AS id",
+                "offset",
+            ])
+            .unwrap()
+            .select_expr([
+                "id",
+                "CAST(d.amount AS INT) AS amount",
+                "CAST(d.day AS DATE) AS day",
+                "offset",
+            ])
+            .unwrap()
+            .write_stream()
+            .option("checkpointLocation", directory.join("checkpoint").display())
+            .option("deadLetter", "")
+            .option("deadLetterCasts", "id, amount, day")
+            .trigger(Trigger::AvailableNow)
+            .start(directory.join("t"))
+            .await
+            .unwrap();
+        query.await_termination().await.unwrap();
+        assert_eq!(
+            rows(&directory, "SELECT id, amount, day, offset FROM t ORDER BY offset").await,
+            [["1", "10", "2026-01-02", "0"], ["7", "", "", "6"], ["9", "12", "2026-01-03", "8"]]
+        );
+        let letters = rows(
+            &directory,
+            "SELECT offset, reason, detail, CAST(key AS STRING) FROM t_dead_letters ORDER BY offset",
+        )
+        .await;
+        let short: Vec<[&str; 3]> =
+            letters.iter().map(|row| [row[0].as_str(), row[1].as_str(), row[3].as_str()]).collect();
+        assert_eq!(
+            short,
+            [
+                ["1", "CAST_FAILED", "2"],
+                ["2", "CAST_FAILED", "x"],
+                ["3", "MALFORMED_JSON", "4"],
+                ["4", "CAST_FAILED", "5"],
+                ["5", "CAST_FAILED", "6"],
+            ]
+        );
+        assert!(
+            letters[0][2].starts_with("`amount`: [CAST_INVALID_INPUT] The value 'ten'"),
+            "{letters:?}"
+        );
+        assert!(letters[1][2].starts_with("`id`: [CAST_INVALID_INPUT]"), "{letters:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -35,6 +35,10 @@ fn text(flow: &FlowReport) -> String {
     }
     if let Some(letters) = &flow.dead_letters {
         out.push_str(&format!("dead letter {}\n", letters.display()));
+        if !flow.dead_letter_casts.is_empty() {
+            let casts = flow.dead_letter_casts.join(", ");
+            out.push_str(&format!("            also records that fail a cast of {casts}\n"));
+        }
     }
     out.push_str(&format!("checkpoint  {}\n", flow.checkpoint.display()));
     out.push_str(&format!("trigger     {}\n", flow.trigger));

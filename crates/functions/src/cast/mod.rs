@@ -4,6 +4,7 @@
 //! ANSI is on, and NULL otherwise and in `TRY_CAST`.
 
 mod allowed;
+mod fallible;
 mod nested;
 mod number;
 mod text;
@@ -17,6 +18,7 @@ use arrow::datatypes::DataType;
 use datafusion::common::{DataFusionError, Result};
 
 pub(crate) use allowed::check;
+pub use fallible::FallibleCast;
 pub(crate) use number::{Number, numbers};
 
 use crate::coercion::{is_numeric, is_timestamp, type_name};

@@ -104,6 +104,8 @@ pub struct FlowReport {
     pub sources: Vec<SourceReport>,
     /// Where its dead letters go.
     pub dead_letters: Option<PathBuf>,
+    /// Columns whose casts make dead letters too.
+    pub dead_letter_casts: Vec<String>,
     /// Where its checkpoint lies.
     pub checkpoint: PathBuf,
     /// When batches run.
@@ -152,6 +154,7 @@ impl PipelineFlow {
             schema: self.plan.schema.tree_string(),
             sources: reports,
             dead_letters: self.dead_letter_path(storage)?,
+            dead_letter_casts: self.plan.dead_letter_casts(),
             checkpoint: self.checkpoint_path(storage),
             trigger: trigger_text(trigger),
             guarantee: guarantee(&limits, &notes),

@@ -12,8 +12,12 @@ pub(crate) fn of(plan: &LogicalPlan, streams: &[Arc<StreamDefinition>]) -> Strin
     let mut out = format!("{HEADER}\n");
     for (index, stream) in streams.iter().enumerate() {
         out.push_str(&format!("source {index}: {} {}\n", stream.format, stream.identity));
-        if let Some(target) = &stream.dead_letter {
-            out.push_str(&format!("source {index} dead letters: {target}\n"));
+        if let Some(request) = &stream.dead_letter {
+            out.push_str(&format!("source {index} dead letters: {}\n", request.target));
+            if !request.casts.is_empty() {
+                let casts = request.casts.join(", ");
+                out.push_str(&format!("source {index} dead letters of casts: {casts}\n"));
+            }
         }
     }
     out.push_str(&plan.display_indent().to_string());

@@ -1,9 +1,10 @@
 //! A checked streaming plan: what one flow reads, how, and what it yields.
 
 use super::analyze::Rel;
+use super::dead_letter::CastCheck;
 use super::error::from_datafusion;
 use super::stream::{StreamDefinition, StreamTable};
-use crate::execute::dead_letters::DECODED_COLUMN;
+use crate::execute::dead_letters::OWN_COLUMNS;
 use arrow::datatypes::SchemaRef;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::datasource::{provider_as_source, source_as_provider};
@@ -38,9 +39,11 @@ pub struct DeadLetterPlan {
     pub stream: usize,
     /// Table name or path as written; empty for `<table>_dead_letters`.
     pub target: String,
-    /// Decodes the stream's `value`.
-    pub decoder: Arc<FromJson>,
-    /// The stream's schema in the plan: its own columns and the decoded one.
+    /// Decodes the stream's `value`; `None` where the query only names casts.
+    pub decoder: Option<Arc<FromJson>>,
+    /// The casts it names, each over the columns before its own.
+    pub casts: Vec<CastCheck>,
+    /// The stream's schema in the plan: its own columns, the decoded one, those of the casts.
     pub schema: SchemaRef,
 }
 
@@ -49,12 +52,22 @@ impl fmt::Debug for DeadLetterPlan {
         f.debug_struct("DeadLetterPlan")
             .field("stream", &self.stream)
             .field("target", &self.target)
+            .field("casts", &self.casts)
             .field("schema", &self.schema)
             .finish_non_exhaustive()
     }
 }
 
 impl FlowPlan {
+    /// Columns whose casts make dead letters, as the query names them.
+    pub fn dead_letter_casts(&self) -> Vec<String> {
+        self.streams
+            .iter()
+            .filter_map(|stream| stream.dead_letter.as_ref())
+            .flat_map(|request| request.casts.clone())
+            .collect()
+    }
+
     /// Checks that `rel` can run as a stream and fixes the order of its sources.
     ///
     /// # Errors
@@ -92,10 +105,10 @@ fn refuse_duplicates(schema: &StructType) -> Result<()> {
             )
             .cure("Choose another name or rename the existing column."));
         }
-        if field.name == DECODED_COLUMN {
+        if field.name.starts_with(OWN_COLUMNS) {
             return Err(Error::invalid(
                 "COLUMN_RESERVED",
-                format!("The name `{DECODED_COLUMN}` is Millstream's own."),
+                format!("The name `{}` is Millstream's own.", field.name),
             ));
         }
     }

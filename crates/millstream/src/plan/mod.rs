@@ -22,9 +22,10 @@ mod stream;
 mod template;
 
 pub use codec::{ScanResolver, decode_bound, encode_bound};
+pub use dead_letter::CastCheck;
 pub use fingerprint::fingerprint_diff;
 pub use flow::{DeadLetterPlan, FlowPlan};
 pub use scan::{PartitionedScan, StreamScanExec};
 pub(crate) use stream::with_dead_letters;
-pub use stream::{StreamDefinition, StreamTable};
+pub use stream::{DeadLetterRequest, StreamDefinition, StreamTable};
 pub use template::{BatchBinding, PhysicalTemplate, bind};

@@ -18,15 +18,52 @@ use std::sync::Arc;
 pub struct StreamDefinition {
     /// `kafka`, `rate` or `memory`.
     pub format: String,
-    /// The source's options, without [`StreamDefinition::dead_letter`].
+    /// The source's options, without those of [`StreamDefinition::dead_letter`].
     pub options: OptionMap,
     /// The columns it yields.
     pub schema: SchemaRef,
-    /// Where records go whose value does not decode: a table name or a path, empty for
-    /// `<table>_dead_letters`. `None`: there are no dead letters.
-    pub dead_letter: Option<String>,
+    /// What happens to records that do not fit. `None`: there are no dead letters.
+    pub dead_letter: Option<DeadLetterRequest>,
     /// What the fingerprint remembers: kind and the options that choose the data, never a secret.
     pub identity: serde_json::Value,
+}
+
+/// The options `deadLetter` and `deadLetterCasts`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeadLetterRequest {
+    /// Where records go that do not fit: a table name or a path, empty for `<table>_dead_letters`.
+    pub target: String,
+    /// Columns of the query's result whose casts count besides `from_json`.
+    pub casts: Vec<String>,
+}
+
+impl DeadLetterRequest {
+    /// What the options ask for; `None` where neither is given.
+    ///
+    /// # Errors
+    /// `DEAD_LETTERS_UNCLEAR` for casts without `deadLetter`, or an empty name among them.
+    pub fn from_options(
+        target: Option<&str>,
+        casts: Option<&str>,
+    ) -> millstream_core::Result<Option<Self>> {
+        let unclear = |why: &str| millstream_core::Error::invalid("DEAD_LETTERS_UNCLEAR", why);
+        let Some(target) = target else {
+            return match casts {
+                None => Ok(None),
+                Some(_) => Err(unclear("`deadLetterCasts` is given without `deadLetter`.")
+                    .cure("Say where dead letters go: deadLetter => 'name'.")),
+            };
+        };
+        let casts: Vec<String> = casts
+            .map(|names| names.split(',').map(|name| name.trim().to_owned()).collect())
+            .unwrap_or_default();
+        if casts.iter().any(String::is_empty) {
+            return Err(unclear("`deadLetterCasts` has an empty name.").cure(
+                "List columns of the query's result: deadLetterCasts => 'amount, ordered_at'.",
+            ));
+        }
+        Ok(Some(DeadLetterRequest { target: target.to_owned(), casts }))
+    }
 }
 
 /// The table provider of a stream. `index` is its position in the plan's traversal, which is the
@@ -85,11 +122,14 @@ impl TableProvider for StreamTable {
     }
 }
 
-/// `rel` with dead letters to `target`, asked for by the writer. There has to be exactly one stream.
+/// `rel` with dead letters that the writer asks for. There has to be exactly one stream.
 ///
 /// # Errors
 /// `DEAD_LETTERS_UNCLEAR` where there are several streams, or one that has its own dead letters.
-pub(crate) fn with_dead_letters(rel: Rel, target: &str) -> millstream_core::Result<Rel> {
+pub(crate) fn with_dead_letters(
+    rel: Rel,
+    request: &DeadLetterRequest,
+) -> millstream_core::Result<Rel> {
     let mut streams = 0;
     let mut twice = false;
     let plan = rel.plan.clone().transform_down(|node| {
@@ -100,7 +140,7 @@ pub(crate) fn with_dead_letters(rel: Rel, target: &str) -> millstream_core::Resu
         };
         streams += 1;
         twice |= stream.definition.dead_letter.is_some();
-        let dead_letter = Some(target.to_owned());
+        let dead_letter = Some(request.clone());
         let definition = StreamDefinition { dead_letter, ..(*stream.definition).clone() };
         let source = provider_as_source(Arc::new(StreamTable::new(Arc::new(definition))));
         Ok(Transformed::yes(LogicalPlan::TableScan(TableScan { source, ..scan })))

@@ -3,12 +3,13 @@
 
 use super::flow::{DeadLetters, Flow};
 use super::handle::ProgressListener;
-use crate::execute::dead_letters;
+use crate::execute::dead_letters::{self, LetterRules};
 use crate::plan::error::from_datafusion;
 use crate::plan::{DeadLetterPlan, FlowPlan, PhysicalTemplate, StreamDefinition};
 use crate::session::Session;
 use crate::sinks::{ConsoleSink, DataSink, DeltaDataSink, MemorySink, NoopSink};
 use crate::sources::{ScanSettings, StreamingSource};
+use arrow::datatypes::SchemaRef;
 use datafusion::common::Column;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, lit};
 use millstream_core::env::SharedEnv;
@@ -58,7 +59,13 @@ pub(crate) async fn assemble(session: &Session, spec: FlowSpec) -> Result<Flow> 
         sources.push(open_source(session, stream, decoded)?);
     }
     let dead_letters = match (&spec.plan.dead_letters, &spec.dead_letters) {
-        (Some(plan), Some(path)) => Some(dead_letter_sink(plan, path.clone(), &env).await?),
+        (Some(plan), Some(path)) => {
+            let source = sources
+                .get(plan.stream)
+                .map(|source| source.schema())
+                .ok_or_else(|| Error::internal("dead letters of a stream that is not there"))?;
+            Some(dead_letters_of(session, plan, source, path.clone()).await?)
+        }
         (None, _) => None,
         (Some(_), None) => {
             return Err(Error::invalid(
@@ -125,21 +132,28 @@ async fn prepare_delta(
         .map_err(|e| Error::internal(format!("opening the table: {e}")))?
 }
 
-async fn dead_letter_sink(
+/// The dead letters of a stream whose records have the schema `source`.
+async fn dead_letters_of(
+    session: &Session,
     plan: &DeadLetterPlan,
+    source: SchemaRef,
     path: PathBuf,
-    env: &SharedEnv,
 ) -> Result<DeadLetters> {
     let schema = StructType::from_arrow(&dead_letters::schema())?;
     let options = DeltaSinkOptions::new(path);
-    let sink = prepare_delta(options, schema, env.clone())
+    let sink = prepare_delta(options, schema, session.env())
         .await
         .map_err(|e| e.context("the dead letters' table"))?;
+    let decoded = match &plan.decoder {
+        Some(decoder) => dead_letters::with_decoded(&source, decoder),
+        None => source,
+    };
+    let casts = dead_letters::letter_casts(&plan.casts, &decoded, &session.state())?;
+    let (decoder, schema) = (plan.decoder.clone(), plan.schema.clone());
     Ok(DeadLetters {
         sink: Arc::new(DeltaDataSink::new(sink)),
-        decoder: plan.decoder.clone(),
         stream: plan.stream,
-        schema: plan.schema.clone(),
+        rules: LetterRules { decoder, casts, schema },
     })
 }
 

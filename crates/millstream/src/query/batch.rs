@@ -4,7 +4,7 @@
 use super::progress::Stopwatch;
 use super::run::Run;
 use crate::checkpoint::LoggedBatch;
-use crate::execute::dead_letters::{DeadLetterTap, DecodingScan};
+use crate::execute::dead_letters::DeadLetterTap;
 use crate::execute::{CountedScan, name_the_record, run_attempt};
 use crate::plan::{BatchBinding, PartitionedScan, bind};
 use crate::sinks::{DataSink, StageInfo};
@@ -240,13 +240,9 @@ impl Run {
                 None => scan,
             };
             scans.push(match (&self.flow.dead_letters, tap) {
-                (Some(letters), Some(tap)) if letters.stream == at => DecodingScan::new(
-                    scan,
-                    source.schema(),
-                    letters.schema.clone(),
-                    letters.decoder.clone(),
-                    tap.clone(),
-                ),
+                (Some(letters), Some(tap)) if letters.stream == at => {
+                    letters.rules.apply(scan, source.schema(), tap)
+                }
                 _ => scan,
             });
         }
@@ -301,6 +297,11 @@ async fn settle(
     })
 }
 
+/// Whether `error` is [`lost`], after which the run recovers.
+pub(super) fn is_lost(error: &Error) -> bool {
+    error.code() == "ATTEMPT_LOST"
+}
+
 /// Another attempt of the batch is in the sink: this one has lost, and its files are left alone.
 fn lost(sink: &Arc<dyn DataSink>, tag: &CommitTag) -> Error {
     Error::new(
@@ -308,7 +309,7 @@ fn lost(sink: &Arc<dyn DataSink>, tag: &CommitTag) -> Error {
         "ATTEMPT_LOST",
         format!("{} has batch {} by another attempt.", sink.describe(), tag.batch),
     )
-    .cure("Nothing is lost. Start the query again: recovery finishes the attempt that won.")
+    .cure("Nothing is lost: recovery finishes the attempt that won.")
 }
 
 fn aborted() -> Error {

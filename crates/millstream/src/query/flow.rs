@@ -1,13 +1,12 @@
 //! Everything one query needs, resolved before its first batch.
 
 use super::handle::ProgressListener;
+use crate::execute::dead_letters::LetterRules;
 use crate::plan::PhysicalTemplate;
 use crate::sinks::DataSink;
 use crate::sources::{ScanSettings, StreamingSource};
-use arrow::datatypes::SchemaRef;
 use datafusion::execution::TaskContext;
 use millstream_core::trigger::Trigger;
-use millstream_json::FromJson;
 use serde_json::Value;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -34,14 +33,12 @@ pub(crate) struct Flow {
     pub(crate) listeners: Vec<ProgressListener>,
 }
 
-/// Where records go whose value does not decode.
+/// Where records go that do not fit, and which do not.
 pub(crate) struct DeadLetters {
     pub(crate) sink: Arc<dyn DataSink>,
-    pub(crate) decoder: Arc<FromJson>,
-    /// The stream whose `value` is decoded.
+    /// The stream whose records they are.
     pub(crate) stream: usize,
-    /// The stream's schema in the plan, with the decoded column.
-    pub(crate) schema: SchemaRef,
+    pub(crate) rules: LetterRules,
 }
 
 impl Flow {

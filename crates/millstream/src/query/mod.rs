@@ -18,3 +18,6 @@ mod start;
 
 pub use handle::{ProgressListener, StreamingQuery};
 pub(crate) use start::start;
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,7 @@
 //! P1 and P2: compares the query with what its checkpoint remembers, gathers the facts of the last
 //! run, and carries out what `millstream_core::protocol::decide` says about them.
 
+use super::batch::is_lost;
 use super::progress::Stopwatch;
 use super::run::Run;
 use crate::checkpoint::LoggedBatch;
@@ -13,6 +14,9 @@ use millstream_core::protocol::{Adopt, Facts, LeaseFact, Scan, SinkFact, Step, d
 use millstream_core::{Error, Result};
 use serde_json::Value;
 use std::sync::Arc;
+
+/// Attempts of dead runs that may come first, one after another, before a query gives up.
+const RECOVERIES_MAX: u32 = 5;
 
 impl Run {
     /// P1: refuses a query that is not the one the checkpoint belongs to. A checkpoint without an
@@ -49,6 +53,31 @@ impl Run {
 
     /// P2: finds where the query stands and finishes what the last run left in doubt.
     pub(super) async fn recover(&mut self) -> Result<()> {
+        match self.settle_newest().await {
+            Err(error) => self.recover_from(error).await,
+            Ok(()) => Ok(()),
+        }
+    }
+
+    /// Goes on after a batch that ended with `error`, where the cause is a late commit of a dead run:
+    /// the sink has the batch by the other's attempt, which is then rolled forward. Any other error
+    /// is the caller's again. Each turn needs one more dead run, so the turns are few.
+    pub(super) async fn recover_from(&mut self, error: Error) -> Result<()> {
+        let mut last = error;
+        for _ in 0..RECOVERIES_MAX {
+            if !is_lost(&last) {
+                break;
+            }
+            tracing::warn!(error = %last, "an attempt of an earlier run came first; recovering");
+            match self.settle_newest().await {
+                Ok(()) => return Ok(()),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    async fn settle_newest(&mut self) -> Result<()> {
         let scan = self.checkpoint.scan().await?;
         let newest = scan.newest_offsets();
         let completed = scan.newest_commits();

@@ -71,7 +71,9 @@ impl Run {
             };
             pacer.looked(true);
             let logged = self.log(planned, &mut watch).await?;
-            self.run_batch(&logged, &mut watch).await?;
+            if let Err(error) = self.run_batch(&logged, &mut watch).await {
+                self.recover_from(error).await?;
+            }
             if self.flow.trigger == Trigger::Once {
                 break;
             }

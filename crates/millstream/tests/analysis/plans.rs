@@ -8,8 +8,8 @@ use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use millstream::functions::{self, col, expr, literal};
 use millstream::plan::{
-    BatchBinding, PartitionedScan, PhysicalTemplate, ScanResolver, bind, decode_bound,
-    encode_bound, fingerprint_diff,
+    BatchBinding, DeadLetterRequest, PartitionedScan, PhysicalTemplate, ScanResolver, bind,
+    decode_bound, encode_bound, fingerprint_diff,
 };
 use millstream::sources::MemoryStream;
 use millstream::{DataFrame, Session};
@@ -317,6 +317,22 @@ fn what_cannot_run_as_a_stream_is_refused_before_it_starts() {
 }
 
 #[test]
+fn views_that_double_are_refused_before_they_fill_the_memory() {
+    let session = Session::builder().build().unwrap();
+    session.sql(&format!("CREATE TEMPORARY VIEW v0 AS SELECT topic FROM {KAFKA}")).unwrap();
+    let refused = (1..60).find_map(|n| {
+        let below = n - 1;
+        let sql = format!(
+            "CREATE TEMPORARY VIEW v{n} AS SELECT * FROM STREAM v{below} UNION ALL \
+             SELECT * FROM STREAM v{below}"
+        );
+        session.sql(&sql).err().map(|error| (n, error))
+    });
+    let (n, error) = refused.unwrap();
+    assert_eq!((n, error.code()), (9, "QUERY_TOO_LARGE"), "{error}");
+}
+
+#[test]
 fn dead_letters_need_one_clear_decoding() {
     let session = Session::builder().build().unwrap();
     let read =
@@ -367,7 +383,86 @@ fn dead_letters_need_one_clear_decoding() {
     let by_writer = KAFKA.to_owned();
     let frame = session.sql(&format!("SELECT {json} AS d FROM {by_writer}")).unwrap();
     assert!(frame.flow_plan(None).unwrap().dead_letters.is_none());
-    assert_eq!(frame.flow_plan(Some("x")).unwrap().dead_letters.unwrap().target, "x");
+    let request = DeadLetterRequest { target: "x".to_owned(), casts: Vec::new() };
+    assert_eq!(frame.flow_plan(Some(&request)).unwrap().dead_letters.unwrap().target, "x");
+}
+
+#[test]
+fn named_casts_move_into_the_scan_or_are_refused() {
+    let session = Session::builder().build().unwrap();
+    let read = |casts: &str| {
+        format!(
+            "STREAM read_kafka(bootstrapServers => 'h:9092', subscribe => 'o', deadLetter => 'bad', \
+             deadLetterCasts => '{casts}')"
+        )
+    };
+    let json = "from_json(CAST(value AS STRING), 'a STRING, b STRING, c ARRAY<STRING>') AS d";
+    for (sql, casts) in [
+        // In the same query as the decoding, and above it.
+        ("SELECT CAST(d.a AS INT) AS n FROM (SELECT {json} FROM {read:n})", 1),
+        (
+            "SELECT n + 1 AS m, b FROM (SELECT CAST(d.a AS INT) AS n, d.b FROM (SELECT {json} FROM {read:M}))",
+            1,
+        ),
+        // One inside another, two in one column, one shared by two columns.
+        ("SELECT CAST(CAST(d.a AS DOUBLE) AS INT) AS n FROM (SELECT {json} FROM {read:n})", 2),
+        ("SELECT CAST(d.a AS INT) + CAST(d.b AS INT) AS n FROM (SELECT {json} FROM {read:n})", 2),
+        (
+            "SELECT CAST(d.a AS INT) AS n, CAST(d.a AS INT) AS m FROM (SELECT {json} FROM {read: n , m })",
+            1,
+        ),
+        // Without any from_json.
+        ("SELECT CAST(CAST(value AS STRING) AS INT) AS n FROM {read:n} WHERE value IS NOT NULL", 1),
+        // What is filtered afterwards was cast before.
+        (
+            "SELECT n FROM (SELECT CAST(d.a AS INT) AS n FROM (SELECT {json} FROM {read:n})) WHERE n > 0",
+            1,
+        ),
+    ] {
+        let sql = fill(sql, json, &read);
+        let plan =
+            session.sql(&sql).unwrap().flow_plan(None).unwrap_or_else(|e| panic!("{sql}: {e}"));
+        assert_eq!(plan.dead_letters.unwrap().casts.len(), casts, "{sql}");
+        let text = plan.logical.display_indent().to_string();
+        assert!(!text.contains("spark_cast") && text.contains("__millstream_cast_0"), "{text}");
+    }
+    for (sql, why) in [
+        (
+            "SELECT CAST(d.a AS INT) AS n FROM (SELECT {json} FROM {read:m})",
+            "no column `m`; did you mean `n`?",
+        ),
+        ("SELECT d.a AS n FROM (SELECT {json} FROM {read:n})", "holds no cast"),
+        ("SELECT TRY_CAST(d.a AS INT) AS n FROM (SELECT {json} FROM {read:n})", "holds no cast"),
+        (
+            "SELECT CAST(d.a AS INT) AS n FROM (SELECT {json} FROM {read:n}) WHERE d.b = 'x'",
+            "filtered before the cast",
+        ),
+        (
+            "SELECT CASE WHEN d.b = 'x' THEN CAST(d.a AS INT) END AS n FROM (SELECT {json} FROM {read:n})",
+            "inside a condition",
+        ),
+        (
+            "SELECT CAST(d.c AS ARRAY<INT>) AS n FROM (SELECT {json} FROM {read:n})",
+            "arrays, maps or structs",
+        ),
+        ("SELECT CAST(d.a AS INT) AS n FROM (SELECT {json} FROM {read:n,})", "empty name"),
+    ] {
+        let sql = fill(sql, json, &read);
+        let error = session.sql(&sql).and_then(|frame| frame.flow_plan(None)).unwrap_err();
+        assert_eq!(error.code(), "DEAD_LETTERS_UNCLEAR", "{sql}");
+        assert!(error.to_string().contains(why), "{sql}: {error}");
+    }
+    let alone = "SELECT CAST(key AS STRING) AS k FROM STREAM read_kafka(bootstrapServers => 'h:9092', \
+                 subscribe => 'o', deadLetterCasts => 'k')";
+    let error = session.sql(alone).err().unwrap();
+    assert!(error.to_string().contains("without `deadLetter`"), "{error}");
+}
+
+/// `template` with `{json}` and the one `{read:CASTS}` filled in.
+fn fill(template: &str, json: &str, read: &dyn Fn(&str) -> String) -> String {
+    let (before, rest) = template.split_once("{read:").unwrap();
+    let (casts, after) = rest.split_once('}').unwrap();
+    format!("{before}{}{after}", read(casts)).replace("{json}", json)
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::relation::With;
 use super::{Analysis, Analyzer, Rel, Typed, refused};
-use datafusion::logical_expr::{Expr as Df, LogicalPlanBuilder, SortExpr};
+use datafusion::logical_expr::{Expr as Df, LogicalPlan, LogicalPlanBuilder, SortExpr};
 use millstream_sql::ast::{Expr, ExprKind, Literal, Query, Select, SetExpr, SetOp, SortKey};
 use millstream_sql::{Diagnostic, Span};
 
@@ -198,6 +198,7 @@ impl Analyzer<'_> {
             return Err(Diagnostic::new("UNSUPPORTED_STREAMING_OPERATOR", message, span)
                 .cure("Write UNION ALL."));
         }
+        refuse_too_many_inputs([&left, &right], span)?;
         let (left, right) = self.same_types(left, right, span)?;
         let attributes = left.attributes.clone();
         let builder = LogicalPlanBuilder::from(left.plan.clone());
@@ -283,5 +284,30 @@ fn position(expr: &Expr) -> Option<usize> {
     match &expr.kind {
         ExprKind::Literal(Literal::Integer(n)) => n.parse().ok(),
         _ => None,
+    }
+}
+
+/// Relations that one query may read, views counted as often as they are named. A view that unions
+/// or joins itself doubles at every step, so a page of SQL could otherwise ask for 2^50 of them.
+const INPUTS_MAX: usize = 256;
+
+/// Refuses a union or a join of too many relations.
+///
+/// # Errors
+/// `QUERY_TOO_LARGE`.
+pub(crate) fn refuse_too_many_inputs(sides: [&Rel; 2], span: Span) -> Analysis<()> {
+    let inputs: usize = sides.iter().map(|side| inputs(&side.plan)).sum();
+    if inputs <= INPUTS_MAX {
+        return Ok(());
+    }
+    let message = format!("The query reads more than {INPUTS_MAX} relations.");
+    Err(Diagnostic::new("QUERY_TOO_LARGE", message, span)
+        .cure("Split it into several flows, or read a table that an earlier flow writes."))
+}
+
+fn inputs(plan: &LogicalPlan) -> usize {
+    match plan.inputs().as_slice() {
+        [] => 1,
+        below => below.iter().map(|input| inputs(input)).sum(),
     }
 }

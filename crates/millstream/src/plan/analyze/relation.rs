@@ -1,5 +1,6 @@
 //! FROM: streams, views, tables, subqueries, joins.
 
+use super::query::refuse_too_many_inputs;
 use super::{Analysis, Analyzer, Attribute, Rel, Typed, refused};
 use crate::plan::stream::{StreamDefinition, StreamTable};
 use datafusion::catalog::TableProvider;
@@ -203,6 +204,7 @@ impl Analyzer<'_> {
             )
             .cure("Write ON with an equality."));
         }
+        refuse_too_many_inputs([&left, &right], span)?;
         let right = apart(&left, right, span)?;
         let keep_right = !matches!(kind, JoinKind::LeftSemi | JoinKind::LeftAnti);
         let mut attributes = left.attributes.clone();
@@ -267,7 +269,7 @@ fn at_option(error: &millstream_core::Error, spans: &[(String, Span)], call: Spa
         && diagnostic.cure.is_none()
         && let Some((name, _)) = spans.iter().find(|(name, _)| named(name))
     {
-        let own = ["deadLetter", "bootstrapServers"];
+        let own = ["deadLetter", "deadLetterCasts", "bootstrapServers"];
         if let Some(near) = did_you_mean(name, own.into_iter()) {
             diagnostic = diagnostic.cure(format!("Did you mean `{near}`?"));
         }

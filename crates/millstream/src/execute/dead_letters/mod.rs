@@ -1,9 +1,15 @@
-//! Splits a stream's records into those that decode and dead letters, decoding each once.
+//! Splits a stream's records into those that fit and dead letters, decoding each once: `from_json`
+//! here, the casts that a query names in `casts`.
 //!
 //! The scan yields the source's columns and one more, the decoded value ([`DECODED_COLUMN`]).
 //! Records that Spark would put into the corrupt-record column (malformed, or a field that does
 //! not fit) do not pass; they go to the dead-letter sink's writers with everything needed to
 //! replay them. A NULL value (a tombstone) decodes to NULL and passes.
+
+mod casts;
+
+use casts::CastingScan;
+pub use casts::{CAST_FAILED, LetterCast, letter_casts};
 
 use crate::plan::PartitionedScan;
 use crate::sinks::{DataSink, TaskOutput, TaskWriter};
@@ -25,8 +31,18 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-/// Name of the decoded column in the scan's schema. No Kafka column and no user can have it.
+/// How the names of columns start that only the scan and the plan know. No Kafka column has such a
+/// name, and no user may choose one.
+pub const OWN_COLUMNS: &str = "__millstream_";
+
+/// Name of the decoded column in the scan's schema.
 pub const DECODED_COLUMN: &str = "__millstream_decoded";
+
+/// How the names of the columns start that hold results of casts.
+pub const CAST_COLUMNS: &str = "__millstream_cast_";
+
+/// The column that `from_json` decodes.
+const VALUE: &str = "value";
 
 /// Columns of a record that a dead letter keeps, as Kafka's source names them.
 const KEPT: [&str; 7] = ["key", "value", "headers", "topic", "partition", "offset", "timestamp"];
@@ -131,6 +147,51 @@ impl fmt::Debug for DeadLetterTap {
     }
 }
 
+/// What makes a record of one stream a dead letter.
+#[derive(Debug, Clone)]
+pub struct LetterRules {
+    /// Decodes the `value`, where the query does.
+    pub decoder: Option<Arc<FromJson>>,
+    /// The casts that count.
+    pub casts: Vec<LetterCast>,
+    /// The stream's schema in the plan: its own columns, the decoded one, those of the casts.
+    pub schema: SchemaRef,
+}
+
+impl LetterRules {
+    /// `scan`, whose rows have the schema `source`, without its dead letters.
+    pub fn apply(
+        &self,
+        scan: Arc<dyn PartitionedScan>,
+        source: SchemaRef,
+        tap: &Arc<DeadLetterTap>,
+    ) -> Arc<dyn PartitionedScan> {
+        let (scan, source): (Arc<dyn PartitionedScan>, _) = match &self.decoder {
+            None => (scan, source),
+            Some(decoder) => {
+                // Casts read any column of the record; without them the plan's are enough.
+                let schema = match self.casts.is_empty() {
+                    true => self.schema.clone(),
+                    false => with_decoded(&source, decoder),
+                };
+                let decoder = decoder.clone();
+                (DecodingScan::new(scan, source, schema.clone(), decoder, tap.clone()), schema)
+            }
+        };
+        if self.casts.is_empty() {
+            return scan;
+        }
+        CastingScan::new(scan, source, self.schema.clone(), self.casts.clone(), tap.clone())
+    }
+}
+
+/// The columns of `source` and the decoded one.
+pub fn with_decoded(source: &Schema, decoder: &FromJson) -> SchemaRef {
+    let decoded = Field::new(DECODED_COLUMN, decoder.data_type().to_arrow(), true);
+    let fields = source.fields().iter().map(|f| f.as_ref().clone()).chain([decoded]);
+    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+}
+
 /// A scan with the decoded column, without the records that do not decode.
 #[derive(Debug)]
 pub struct DecodingScan {
@@ -192,7 +253,7 @@ fn split(
     dead_letter: impl FnOnce(&[BadRow]) -> Result<()>,
 ) -> Result<RecordBatch, DataFusionError> {
     let value = records
-        .column_by_name("value")
+        .column_by_name(VALUE)
         .ok_or_else(|| DataFusionError::Internal("the scan has no column `value`".to_owned()))?;
     let decoded =
         decoder.decode(value, Report::BadRows).map_err(|e| to_datafusion(Error::from(e)))?;
@@ -212,11 +273,19 @@ fn split(
         return Ok(rows);
     }
     dead_letter(&decoded.bad).map_err(to_datafusion)?;
-    let mut good = vec![true; records.num_rows()];
-    for bad in &decoded.bad {
+    Ok(without(&rows, &decoded.bad)?)
+}
+
+/// `rows` without those that are named.
+fn without(
+    rows: &RecordBatch,
+    bad: &[BadRow],
+) -> std::result::Result<RecordBatch, arrow::error::ArrowError> {
+    let mut good = vec![true; rows.num_rows()];
+    for bad in bad {
         if let Some(slot) = good.get_mut(bad.row) {
             *slot = false;
         }
     }
-    Ok(filter_record_batch(&rows, &BooleanArray::from(good))?)
+    filter_record_batch(rows, &BooleanArray::from(good))
 }
