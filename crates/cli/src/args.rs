@@ -93,6 +93,11 @@ pub struct RunArgs {
     #[arg(long, value_name = "TABLE")]
     pub full_refresh: Vec<String>,
 
+    /// This flow is a new one: start it although its table has batches of a flow that the pipeline
+    /// does not have
+    #[arg(long, value_name = "FLOW")]
+    pub new_flow: Vec<String>,
+
     /// Answer yes to every question
     #[arg(long)]
     pub yes: bool,

@@ -1,6 +1,7 @@
 //! `data_frame.write_stream()`: Spark's `DataStreamWriter`.
 
 use crate::dataframe::DataFrame;
+use crate::pipeline::same_or_inside;
 use crate::plan::DeadLetterRequest;
 use crate::query::assemble::{FlowSpec, SinkSpec, assemble};
 use crate::query::{ProgressListener, StreamingQuery};
@@ -223,7 +224,21 @@ impl DataStreamWriter {
         )?;
         let plan = self.data.flow_plan(letters.as_ref())?;
         let dead_letters = match (&plan.dead_letters, &path) {
-            (Some(letters), Some(path)) => Some(dead_letter_path(&letters.target, path)?),
+            (Some(letters), Some(path)) => {
+                let letters = dead_letter_path(&letters.target, path)?;
+                if same_or_inside(path, &letters) || same_or_inside(&letters, path) {
+                    return Err(Error::invalid(
+                        "PLACES_OVERLAP",
+                        format!(
+                            "The table {} and its dead letters ({}) lie in one another.",
+                            path.display(),
+                            letters.display()
+                        ),
+                    )
+                    .cure("Give the dead letters a directory of their own."));
+                }
+                Some(letters)
+            }
             _ => None,
         };
         let flow = assemble(

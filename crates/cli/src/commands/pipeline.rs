@@ -3,7 +3,7 @@
 use crate::args::PipelineArgs;
 use millstream::Session;
 use millstream::batch::LakeCatalog;
-use millstream::pipeline::Pipeline;
+use millstream::pipeline::{Pipeline, check_places};
 use millstream_core::options::OptionMap;
 use millstream_core::trigger::Trigger;
 use millstream_core::{Error, Result};
@@ -24,7 +24,7 @@ pub struct Loaded {
 /// `FILE_UNREADABLE`; `PIPELINE_INVALID` where there are mistakes.
 pub fn load(args: &PipelineArgs) -> Result<Loaded> {
     let text = read(&args.file)?;
-    let storage = absolute(&args.storage)?;
+    let storage = storage(&args.storage)?;
     let session = session(&storage)?;
     let pipeline = Pipeline::load(&session, &text, &overrides(&args.set));
     let file = args.file.display();
@@ -32,6 +32,7 @@ pub fn load(args: &PipelineArgs) -> Result<Loaded> {
         eprintln!("{file}:{warning} (warning)");
     }
     if pipeline.mistakes.is_empty() {
+        check_places(&pipeline.flows, &storage)?;
         return Ok(Loaded { pipeline, storage });
     }
     for mistake in &pipeline.mistakes {
@@ -72,6 +73,18 @@ pub fn read(file: &Path) -> Result<String> {
         Error::invalid("FILE_UNREADABLE", format!("`{}` cannot be read.", file.display()))
             .caused_by(e)
     })
+}
+
+/// The directory that `--storage` means: a path or a `file:` URL, from the root.
+///
+/// # Errors
+/// `DELTA_UNSUPPORTED_LOCATION` for other URLs.
+pub fn storage(path: &Path) -> Result<PathBuf> {
+    let path = match path.to_str() {
+        Some(text) => millstream_delta::table_path(text)?,
+        None => path.to_path_buf(),
+    };
+    absolute(&path)
 }
 
 /// `path` from the root, so that it means the same for the whole life of the process.

@@ -5,6 +5,7 @@ use crate::commands::pipeline::{Loaded, load, trigger};
 use crate::commands::refresh;
 use crate::progress;
 use futures::stream::{FuturesUnordered, StreamExt};
+use millstream::pipeline::check_history;
 use millstream::query::StreamingQuery;
 use millstream_core::trigger::Trigger;
 use millstream_core::{Error, Result};
@@ -20,6 +21,7 @@ pub async fn run(args: &RunArgs, stop: CancellationToken) -> Result<ExitCode> {
     let trigger = trigger(args.trigger.as_deref())?;
     let loaded = load(&args.pipeline)?;
     refresh::start_over(&loaded, &args.full_refresh, args.yes).await?;
+    check_history(&loaded.pipeline.flows, &loaded.storage, &args.new_flow)?;
     let queries = start(&loaded, trigger, args, &stop).await?;
     let mut ended: FuturesUnordered<_> = queries
         .iter()

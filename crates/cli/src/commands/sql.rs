@@ -1,7 +1,7 @@
 //! `millstream sql`: one read-only query over tables and topics.
 
 use crate::args::{SqlArgs, SqlFormat};
-use crate::commands::pipeline::{absolute, overrides, read, session};
+use crate::commands::pipeline::{overrides, read, session, storage};
 use arrow::array::RecordBatch;
 use arrow::json::LineDelimitedWriter;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
@@ -19,7 +19,7 @@ pub async fn run(args: &SqlArgs) -> Result<ExitCode> {
         (None, Some(file)) => read(file)?,
         (None, None) => return Err(Error::invalid("SQL_NO_QUERY", "There is no query to run.")),
     };
-    let session = session(&absolute(&args.storage)?)?;
+    let session = session(&storage(&args.storage)?)?;
     let data = session.query_script(&text, &overrides(&args.set))?;
     let names = data.columns();
     let batches = data.collect().await?;

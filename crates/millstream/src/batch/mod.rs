@@ -28,6 +28,18 @@ impl LakeCatalog {
         LakeCatalog { storage: storage.into() }
     }
 
+    /// The table of a name, in the case of its directory where only that differs.
+    fn named(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
+        if let Some(table) = Self::open(&self.storage.join(name))? {
+            return Ok(Some(table));
+        }
+        let same = |other: &String| other.to_lowercase() == name.to_lowercase();
+        match self.names().iter().filter(|other| same(other)).collect::<Vec<_>>().as_slice() {
+            [twin] => Self::open(&self.storage.join(twin)),
+            _ => Ok(None),
+        }
+    }
+
     fn open(path: &Path) -> Result<Option<Arc<dyn TableProvider>>> {
         let table = DeltaTable::open(path)?;
         Ok(table.map(|table| Arc::new(DeltaTableProvider::new(table)) as Arc<dyn TableProvider>))
@@ -40,7 +52,7 @@ impl TableCatalog for LakeCatalog {
             [format, path] if format.eq_ignore_ascii_case("delta") => {
                 Self::open(&table_path(path)?)
             }
-            [name] | [_, name] if is_plain(name) => Self::open(&self.storage.join(name)),
+            [name] | [_, name] if is_plain(name) => self.named(name),
             _ => Ok(None),
         }
     }

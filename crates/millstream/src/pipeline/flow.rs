@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Directory of checkpoints inside the storage directory.
-const CHECKPOINTS: &str = "_checkpoints";
+pub(super) const CHECKPOINTS: &str = "_checkpoints";
 
 /// A checked flow.
 pub struct PipelineFlow {

@@ -6,10 +6,13 @@
 
 mod check;
 mod flow;
+mod places;
 mod table;
 
 pub use check::{FlowReport, Guarantee, Mistake, SourceReport};
 pub use flow::PipelineFlow;
+pub(crate) use places::same_or_inside;
+pub use places::{check_history, check_places};
 pub use table::PipelineTable;
 
 use crate::dataframe::DataFrame;

@@ -36,12 +36,14 @@ impl Run {
             None => self.checkpoint.remember_identity(&now).await?,
             Some(then) => {
                 let differences = then.differences(&now);
-                let (evolved, refused): (Vec<_>, Vec<_>) =
-                    differences.into_iter().partition(super::evolution::is_harmless);
-                if !refused.is_empty() {
+                let moved = self.moved_sinks(&then, &now).await?;
+                let (evolved, refused): (Vec<_>, Vec<_>) = differences
+                    .into_iter()
+                    .partition(|d| super::evolution::is_harmless(d) || moved.contains(&d.path));
+                if !refused.is_empty() && !self.nothing_fixed_yet().await? {
                     return Err(super::evolution::refuse(&self.checkpoint.describe(), &refused));
                 }
-                if !evolved.is_empty() {
+                if !evolved.is_empty() || !refused.is_empty() {
                     now.revision = then.revision + 1;
                     self.checkpoint.remember_identity(&now).await?;
                 }
@@ -49,6 +51,44 @@ impl Run {
         }
         point("P1", Moment::After, self.at.next);
         Ok(())
+    }
+
+    /// Differences that only say that a sink has moved: the table at the new path is the one that
+    /// the checkpoint belongs to, by its id, or because it has this query's batches.
+    async fn moved_sinks(&self, then: &Identity, now: &Identity) -> Result<Vec<String>> {
+        let mut moved = Vec::new();
+        let newest = self.checkpoint.scan().await?.newest_commits();
+        for (at, sink) in self.flow.sinks().iter().enumerate() {
+            let id = |identity: &Identity| {
+                let sink = identity.sinks.get(at)?;
+                sink.get("tableId").filter(|id| !id.is_null()).cloned()
+            };
+            let same = match (id(then), id(now), newest) {
+                (Some(then), Some(now), _) => then == now,
+                (None, Some(_), Some(batch)) => {
+                    !matches!(self.probe(sink, batch).await?, Probe::Absent)
+                }
+                _ => false,
+            };
+            if same {
+                moved.push(format!("sinks[{at}].path"));
+            }
+        }
+        Ok(moved)
+    }
+
+    /// Whether no batch was ever planned and no start pinned, so that a corrected query may take the
+    /// checkpoint over.
+    async fn nothing_fixed_yet(&self) -> Result<bool> {
+        if self.checkpoint.scan().await?.newest_offsets().is_some() {
+            return Ok(false);
+        }
+        for index in 0..self.flow.sources.len() {
+            if self.checkpoint.source_start(index).await?.is_some() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// P2: finds where the query stands and finishes what the last run left in doubt.

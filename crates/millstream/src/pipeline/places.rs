@@ -1,0 +1,213 @@
+//! Where a pipeline's tables, dead letters and checkpoints lie: never in each other, and never on
+//! what another query has written.
+
+use super::PipelineFlow;
+use super::flow::CHECKPOINTS;
+use millstream_core::ids::QueryId;
+use millstream_core::log::Metadata;
+use millstream_core::{Error, Result};
+use millstream_delta::DeltaTable;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// Newest commits of a table that are asked which engine wrote them.
+const COMMITS_ASKED: usize = 1_000;
+
+/// One directory that a pipeline writes.
+struct Place {
+    path: PathBuf,
+    /// The table it belongs to.
+    table: String,
+    what: String,
+}
+
+/// Refuses a pipeline of which one table would write into another, into dead letters that are not
+/// its own, or into a checkpoint. Starting one of them over would delete the other's data.
+///
+/// # Errors
+/// `PLACES_OVERLAP`, and where a location is no local path.
+pub fn check_places(flows: &[PipelineFlow], storage: &Path) -> Result<()> {
+    let mut places: Vec<Place> = Vec::new();
+    let checkpoints = storage.join(CHECKPOINTS);
+    places.push(Place {
+        path: checkpoints,
+        table: String::new(),
+        what: "the checkpoints' directory".to_owned(),
+    });
+    for flow in flows {
+        let table = &flow.table.name;
+        let path = flow.table_path(storage)?;
+        add(&mut places, Place { path, table: table.clone(), what: format!("table `{table}`") })?;
+        if let Some(path) = flow.dead_letter_path(storage)? {
+            let what = format!("the dead letters of `{table}`");
+            add(&mut places, Place { path, table: table.clone(), what })?;
+        }
+    }
+    Ok(())
+}
+
+fn add(places: &mut Vec<Place>, new: Place) -> Result<()> {
+    for old in places.iter() {
+        // Flows of one table share its directory, and may share its dead letters.
+        if old.table == new.table && old.what == new.what && old.path == new.path {
+            return Ok(());
+        }
+        if same_or_inside(&old.path, &new.path) || same_or_inside(&new.path, &old.path) {
+            let message = format!(
+                "{} ({}) and {} ({}) lie in one another.",
+                old.what,
+                old.path.display(),
+                new.what,
+                new.path.display()
+            );
+            return Err(Error::invalid("PLACES_OVERLAP", message)
+                .cure("Give each table, and each table's dead letters, a directory of its own."));
+        }
+    }
+    places.push(new);
+    Ok(())
+}
+
+/// Whether `path` is `dir` or lies in it, with links resolved as far as the directories exist.
+pub(crate) fn same_or_inside(dir: &Path, path: &Path) -> bool {
+    resolved(path).starts_with(resolved(dir))
+}
+
+fn resolved(path: &Path) -> PathBuf {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
+    let mut existing = path.as_path();
+    let mut missing = Vec::new();
+    loop {
+        if let Ok(real) = existing.canonicalize() {
+            return missing.iter().rev().fold(real, |at, name| at.join(name));
+        }
+        match (existing.parent(), existing.file_name()) {
+            (Some(parent), Some(name)) => {
+                missing.push(name.to_owned());
+                existing = parent;
+            }
+            _ => return path,
+        }
+    }
+}
+
+/// Refuses to start a flow at its beginning where its table already has batches of a flow that the
+/// pipeline does not have: the flow was renamed, or its checkpoint is lost, and every record would
+/// be written once more. `new_flows` are those of which the user says that they are new.
+///
+/// # Errors
+/// `TABLE_HAS_OTHER_QUERIES`, `TABLE_NAME_CASE`, and a damaged table or checkpoint by name.
+pub fn check_history(flows: &[PipelineFlow], storage: &Path, new_flows: &[String]) -> Result<()> {
+    for flow in flows {
+        let dir = flow.table_path(storage)?;
+        check_case(flow, storage)?;
+        let is_new = !flow.checkpoint_path(storage).join("metadata").exists();
+        if !is_new || new_flows.iter().any(|name| name.eq_ignore_ascii_case(&flow.name)) {
+            continue;
+        }
+        let Some(table) = DeltaTable::open(&dir)? else { continue };
+        let mut strangers: BTreeMap<String, Option<String>> =
+            table.txns().keys().map(|app| ((*app).to_owned(), None)).collect();
+        for (name, query) in checkpoints_of(&flow.table.name, storage)? {
+            let app = query.to_string();
+            let still_here =
+                flows.iter().any(|f| f.table.name == flow.table.name && f.name == name);
+            if still_here {
+                strangers.remove(&app);
+            } else if let Some(holder) = strangers.get_mut(&app) {
+                *holder = Some(name);
+            }
+        }
+        // Spark's streams, and other writers with batches of their own, are no flow of ours.
+        let ours = written_by_us(&table)?;
+        strangers.retain(|app, holder| holder.is_some() || ours.contains(app));
+        if !strangers.is_empty() {
+            return Err(others(flow, storage, &strangers));
+        }
+    }
+    Ok(())
+}
+
+fn others(
+    flow: &PipelineFlow,
+    storage: &Path,
+    strangers: &BTreeMap<String, Option<String>>,
+) -> Error {
+    let list: Vec<String> = strangers
+        .iter()
+        .map(|(app, holder)| match holder {
+            Some(name) => format!("{app} (flow `{name}`, which the pipeline no longer has)"),
+            None => format!("{app} (whose checkpoint is not there)"),
+        })
+        .collect();
+    let checkpoint = flow.checkpoint_path(storage);
+    Error::invalid(
+        "TABLE_HAS_OTHER_QUERIES",
+        format!(
+            "Flow `{}` has no checkpoint yet, and the table `{}` already has batches of {}. \
+             Starting at the beginning may write the same records once more.",
+            flow.name,
+            flow.table.name,
+            list.join(", ")
+        ),
+    )
+    .cure(format!(
+        "If the flow was renamed, rename its directory to `{}`; if the checkpoint is lost, make it \
+         anew with `millstream checkpoint rebuild`; if the flow really is another one, run with \
+         `--new-flow {}`.",
+        checkpoint.display(),
+        flow.name
+    ))
+}
+
+/// Flows of a table that have a checkpoint, whether or not the pipeline still has them.
+fn checkpoints_of(table: &str, storage: &Path) -> Result<Vec<(String, QueryId)>> {
+    let mut found = Vec::new();
+    let Ok(entries) = std::fs::read_dir(storage.join(CHECKPOINTS).join(table)) else {
+        return Ok(found);
+    };
+    for entry in entries.flatten() {
+        let path = entry.path().join("metadata");
+        let Ok(bytes) = std::fs::read(&path) else { continue };
+        let metadata =
+            Metadata::decode(&bytes).map_err(|e| e.context(path.display().to_string()))?;
+        found.push((entry.file_name().to_string_lossy().into_owned(), metadata.id));
+    }
+    Ok(found)
+}
+
+/// Queries that newest commits of the table name and that Millstream ran.
+fn written_by_us(table: &DeltaTable) -> Result<Vec<String>> {
+    let mut ours = Vec::new();
+    for version in (0..=table.version()).rev().take(COMMITS_ASKED) {
+        let Some(commit) = table.read_commit(version)? else { break };
+        let marked = commit.commit_info.as_ref().is_some_and(|i| i.get("millstream").is_some());
+        for txn in commit.txns.into_iter().filter(|_| marked) {
+            if !ours.contains(&txn.app_id) {
+                ours.push(txn.app_id);
+            }
+        }
+    }
+    Ok(ours)
+}
+
+/// Names of tables are not case-sensitive, names of directories are: a table whose name changed its
+/// case would begin again beside the old one.
+fn check_case(flow: &PipelineFlow, storage: &Path) -> Result<()> {
+    let name = &flow.table.name;
+    if flow.table.location.is_some() || storage.join(name).exists() {
+        return Ok(());
+    }
+    let entries = std::fs::read_dir(storage).into_iter().flatten().flatten();
+    let twin = entries
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .find(|other| other != name && other.to_lowercase() == name.to_lowercase());
+    match twin {
+        None => Ok(()),
+        Some(twin) => Err(Error::invalid(
+            "TABLE_NAME_CASE",
+            format!("The storage has the table `{twin}`; `{name}` is the same name."),
+        )
+        .cure(format!("Write `{twin}` in the pipeline, or rename the directory."))),
+    }
+}
