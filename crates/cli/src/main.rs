@@ -46,7 +46,11 @@ fn start(cli: &Cli) -> Result<ExitCode> {
 }
 
 async fn run(cli: &Cli) -> Result<ExitCode> {
-    let stop = signals::listen()?;
+    let stop = match &cli.command {
+        // It runs no batch that would have to be finished: a signal ends it as it ends any program.
+        Command::Check(_) => CancellationToken::new(),
+        _ => signals::listen()?,
+    };
     match &cli.command {
         Command::Run(args) => commands::run::run(args, stop).await,
         Command::Check(args) => commands::check::run(args),

@@ -33,6 +33,7 @@ pub use log::actions::{
 };
 pub use log::entry::CommitEntry;
 pub use log::files::{LocalLog, LogFiles, Stamp};
+pub use mark::MARK_SUFFIX;
 pub use options::{DeltaSinkOptions, table_path};
 pub use plan::ColumnSource;
 pub use schema::{Conversion, store_assignment};

@@ -11,16 +11,17 @@ const DIGEST_BITS: u32 = 48;
 const BATCH_MASK: u64 = (1 << 15) - 1;
 const DIGEST_MASK: u64 = (1 << DIGEST_BITS) - 1;
 
-const SUFFIX: &str = "#millstream";
+/// What the application id of a query's mark ends with.
+pub const MARK_SUFFIX: &str = "#millstream";
 
 /// The application id of a query's mark.
 pub(crate) fn app_id(query: QueryId) -> String {
-    format!("{query}{SUFFIX}")
+    format!("{query}{MARK_SUFFIX}")
 }
 
 /// Whether an application id is a mark's.
 pub(crate) fn is_mark(app_id: &str) -> bool {
-    app_id.ends_with(SUFFIX)
+    app_id.ends_with(MARK_SUFFIX)
 }
 
 /// The version of the query's own `txn`.

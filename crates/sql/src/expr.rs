@@ -80,27 +80,26 @@ impl Cursor<'_> {
     }
 
     fn predicate(&mut self) -> Parse<Expr> {
-        let mut left = self.comparison()?;
-        loop {
-            let negated = self.is_word("NOT")
-                && ["BETWEEN", "IN", "LIKE", "ILIKE", "RLIKE", "REGEXP"]
-                    .iter()
-                    .any(|w| self.is_word_at(1, w));
-            if negated {
-                self.advance();
-            }
-            left = if self.eat_word("BETWEEN") {
-                self.between(left, negated)?
-            } else if self.is_word("IN") && self.is_symbol_at(1, "(") {
-                self.advance();
-                self.in_list(left, negated)?
-            } else if let Some(op) = self.like_op() {
-                self.like(op, left, negated)?
-            } else if self.eat_word("IS") {
-                self.is_predicate(left)?
-            } else {
-                return Ok(left);
-            };
+        let left = self.comparison()?;
+        let negated = self.is_word("NOT")
+            && ["BETWEEN", "IN", "LIKE", "ILIKE", "RLIKE", "REGEXP"]
+                .iter()
+                .any(|w| self.is_word_at(1, w));
+        if negated {
+            self.advance();
+        }
+        // One predicate to a value, as in Spark's grammar; more need brackets.
+        if self.eat_word("BETWEEN") {
+            self.between(left, negated)
+        } else if self.is_word("IN") && self.is_symbol_at(1, "(") {
+            self.advance();
+            self.in_list(left, negated)
+        } else if let Some(op) = self.like_op() {
+            self.like(op, left, negated)
+        } else if self.eat_word("IS") {
+            self.is_predicate(left)
+        } else {
+            Ok(left)
         }
     }
 
@@ -306,7 +305,9 @@ impl Cursor<'_> {
     }
 
     fn postfix(&mut self, mut expr: Expr) -> Parse<Expr> {
+        let mut count = 0;
         loop {
+            self.one_more(&mut count)?;
             if self.eat_symbol("[") {
                 let index = self.expr()?;
                 let span = expr.span.to(self.expect_symbol("]")?);
@@ -547,8 +548,9 @@ impl Cursor<'_> {
             return self.call(first);
         }
         let start = first.span;
-        let mut parts = vec![first];
+        let (mut parts, mut count) = (vec![first], 0);
         while self.is_symbol(".") {
+            self.one_more(&mut count)?;
             if self.is_symbol_at(1, "*") {
                 self.advance();
                 self.advance();

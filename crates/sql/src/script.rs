@@ -16,6 +16,10 @@ pub struct Script {
     pub mistakes: Vec<Diagnostic>,
 }
 
+/// Bytes of a statement once its variables are put in. Variables that double each other would
+/// otherwise fill the memory.
+const EXPANDED_MAX: usize = 1 << 20;
+
 /// How far variables may refer to variables.
 const SUBSTITUTION_DEPTH_MAX: usize = 40;
 
@@ -217,6 +221,9 @@ fn expand(raw: &str, offset: usize, variables: &OptionMap) -> Result<Expanded, D
             let value = value_of(name, variables, span(close + 3), 0)?;
             out.parts.push((out.text.len(), offset + at, false));
             out.text.push_str(&value);
+            if out.text.len() > EXPANDED_MAX {
+                return Err(too_long(span(close + 3)));
+            }
             at += close + 3;
             out.parts.push((out.text.len(), offset + at, true));
         } else {
@@ -226,6 +233,11 @@ fn expand(raw: &str, offset: usize, variables: &OptionMap) -> Result<Expanded, D
         }
     }
     Ok(out)
+}
+
+fn too_long(span: Span) -> Diagnostic {
+    let message = format!("The statement is longer than {EXPANDED_MAX} bytes with its variables.");
+    Diagnostic::new("STATEMENT_TOO_LONG", message, span)
 }
 
 fn value_of(
@@ -255,6 +267,9 @@ fn value_of(
         let inner = value.get(start + 2..start + len).unwrap_or_default().to_owned();
         let put = value_of(&inner, variables, span, depth + 1)?;
         value.replace_range(start..=start + len, &put);
+        if value.len() > EXPANDED_MAX {
+            return Err(too_long(span));
+        }
     }
     Ok(value)
 }

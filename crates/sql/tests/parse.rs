@@ -199,6 +199,18 @@ fn nesting_is_bounded() {
     assert!(mistakes(&deep)[0].contains("STATEMENT_TOO_DEEP"));
     let not = format!("SELECT {} TRUE", "NOT ".repeat(5_000));
     assert!(mistakes(&not)[0].contains("STATEMENT_TOO_DEEP"));
+    for chain in ["::int", "[0]", ".a"] {
+        let long = format!("SELECT a{};", chain.repeat(5_000));
+        assert!(mistakes(&long)[0].contains("STATEMENT_TOO_DEEP"), "{chain}");
+    }
+    // Spark's grammar has one predicate to a value.
+    for chain in [" IS NULL", " BETWEEN true AND true"] {
+        let long = format!("SELECT a{};", chain.repeat(2));
+        assert!(mistakes(&long)[0].contains("PARSE_SYNTAX_ERROR"), "{chain}");
+    }
+    // Variables that double one another.
+    let sets: String = (1..60).map(|n| format!("SET a{n} = ${{a{0}}}${{a{0}}};", n - 1)).collect();
+    assert!(mistakes(&format!("SET a0 = x; {sets}"))[0].contains("STATEMENT_TOO_LONG"));
 }
 
 #[test]

@@ -69,10 +69,15 @@ pub fn trigger(text: Option<&str>) -> Result<Trigger> {
 /// # Errors
 /// `FILE_UNREADABLE`.
 pub fn read(file: &Path) -> Result<String> {
-    std::fs::read_to_string(file).map_err(|e| {
-        Error::invalid("FILE_UNREADABLE", format!("`{}` cannot be read.", file.display()))
-            .caused_by(e)
-    })
+    let text = std::fs::read_to_string(file).map_err(|e| {
+        let not_text = e.kind() == std::io::ErrorKind::InvalidData;
+        let error =
+            Error::invalid("FILE_UNREADABLE", format!("`{}` cannot be read.", file.display()))
+                .caused_by(e);
+        if not_text { error.cure("Save it as UTF-8 text.") } else { error }
+    })?;
+    // Editors on Windows put a byte order mark first.
+    Ok(text.strip_prefix('\u{feff}').map_or(text.clone(), str::to_owned))
 }
 
 /// The directory that `--storage` means: a path or a `file:` URL, from the root.

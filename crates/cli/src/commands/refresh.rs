@@ -93,12 +93,39 @@ async fn delete(plan: &Plan) -> Result<()> {
             )
             .cure("Move it away yourself."));
         }
+        if let Some(inner) = another_inside(table).map_err(|e| failed(table, e))? {
+            return Err(Error::invalid(
+                "REFRESH_NOT_A_TABLE",
+                format!("`{}` holds `{}` and is not deleted.", table.display(), inner.display()),
+            )
+            .cure("Move what is not the table's away yourself."));
+        }
         std::fs::remove_dir_all(table).map_err(|e| failed(table, e))?;
     }
     for checkpoint in plan.checkpoints.iter().filter(|c| c.exists()) {
         std::fs::remove_dir_all(checkpoint).map_err(|e| failed(checkpoint, e))?;
     }
     Ok(())
+}
+
+/// A table or a checkpoint somewhere below `table`, which deleting `table` would take along.
+fn another_inside(table: &Path) -> std::io::Result<Option<PathBuf>> {
+    let mut open = vec![table.to_path_buf()];
+    while let Some(dir) = open.pop() {
+        for entry in std::fs::read_dir(&dir)? {
+            let entry = entry?;
+            // A link is deleted, not what it leads to.
+            if !entry.file_type()?.is_dir() || (dir == table && entry.file_name() == "_delta_log") {
+                continue;
+            }
+            let path = entry.path();
+            if path.join("_delta_log").is_dir() || path.join("offsets").is_dir() {
+                return Ok(Some(path));
+            }
+            open.push(path);
+        }
+    }
+    Ok(None)
 }
 
 /// Keeps other processes off the checkpoint while it is deleted.

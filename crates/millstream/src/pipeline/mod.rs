@@ -133,6 +133,10 @@ impl Loader<'_> {
             return self.report(mistake);
         };
         let table = Arc::clone(table);
+        if !table::is_directory_name(&name.name) {
+            let message = format!("`{}` cannot be a flow's name: it names a directory.", name.name);
+            return self.report(Diagnostic::new("INVALID_FLOW_NAME", message, name.span));
+        }
         let taken = self
             .flows
             .iter()

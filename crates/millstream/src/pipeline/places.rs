@@ -6,12 +6,9 @@ use super::flow::CHECKPOINTS;
 use millstream_core::ids::QueryId;
 use millstream_core::log::Metadata;
 use millstream_core::{Error, Result};
-use millstream_delta::DeltaTable;
+use millstream_delta::{DeltaTable, MARK_SUFFIX};
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-
-/// Newest commits of a table that are asked which engine wrote them.
-const COMMITS_ASKED: usize = 1_000;
+use std::path::{Component, Path, PathBuf};
 
 /// One directory that a pipeline writes.
 struct Place {
@@ -75,20 +72,23 @@ pub(crate) fn same_or_inside(dir: &Path, path: &Path) -> bool {
 
 fn resolved(path: &Path) -> PathBuf {
     let path = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
-    let mut existing = path.as_path();
-    let mut missing = Vec::new();
-    loop {
-        if let Ok(real) = existing.canonicalize() {
-            return missing.iter().rev().fold(real, |at, name| at.join(name));
-        }
-        match (existing.parent(), existing.file_name()) {
-            (Some(parent), Some(name)) => {
-                missing.push(name.to_owned());
-                existing = parent;
+    let mut real = PathBuf::new();
+    for component in path.components() {
+        match component {
+            Component::CurDir => {}
+            Component::ParentDir => {
+                real.pop();
             }
-            _ => return path,
+            other => {
+                real.push(other);
+                // What does not exist yet is no link.
+                if let Ok(target) = real.canonicalize() {
+                    real = target;
+                }
+            }
         }
     }
+    real
 }
 
 /// Refuses to start a flow at its beginning where its table already has batches of a flow that the
@@ -106,8 +106,13 @@ pub fn check_history(flows: &[PipelineFlow], storage: &Path, new_flows: &[String
             continue;
         }
         let Some(table) = DeltaTable::open(&dir)? else { continue };
-        let mut strangers: BTreeMap<String, Option<String>> =
-            table.txns().keys().map(|app| ((*app).to_owned(), None)).collect();
+        // Spark's streams, and other writers with batches of their own, are no flow of ours.
+        let mut strangers: BTreeMap<String, Option<String>> = table
+            .txns()
+            .keys()
+            .filter_map(|app| app.strip_suffix(MARK_SUFFIX))
+            .map(|app| (app.to_owned(), None))
+            .collect();
         for (name, query) in checkpoints_of(&flow.table.name, storage)? {
             let app = query.to_string();
             let still_here =
@@ -118,9 +123,6 @@ pub fn check_history(flows: &[PipelineFlow], storage: &Path, new_flows: &[String
                 *holder = Some(name);
             }
         }
-        // Spark's streams, and other writers with batches of their own, are no flow of ours.
-        let ours = written_by_us(&table)?;
-        strangers.retain(|app, holder| holder.is_some() || ours.contains(app));
         if !strangers.is_empty() {
             return Err(others(flow, storage, &strangers));
         }
@@ -174,21 +176,6 @@ fn checkpoints_of(table: &str, storage: &Path) -> Result<Vec<(String, QueryId)>>
         found.push((entry.file_name().to_string_lossy().into_owned(), metadata.id));
     }
     Ok(found)
-}
-
-/// Queries that newest commits of the table name and that Millstream ran.
-fn written_by_us(table: &DeltaTable) -> Result<Vec<String>> {
-    let mut ours = Vec::new();
-    for version in (0..=table.version()).rev().take(COMMITS_ASKED) {
-        let Some(commit) = table.read_commit(version)? else { break };
-        let marked = commit.commit_info.as_ref().is_some_and(|i| i.get("millstream").is_some());
-        for txn in commit.txns.into_iter().filter(|_| marked) {
-            if !ours.contains(&txn.app_id) {
-                ours.push(txn.app_id);
-            }
-        }
-    }
-    Ok(ours)
 }
 
 /// Names of tables are not case-sensitive, names of directories are: a table whose name changed its

@@ -49,7 +49,7 @@ pub(super) fn define(create: &CreateStreamingTable) -> Result<PipelineTable, Dia
     }
     let name: Vec<&str> = create.name.iter().map(|n| n.name.as_str()).collect();
     let name = name.join(".");
-    if name.contains(['/', '\\']) || name.starts_with(['.', '_']) {
+    if !is_directory_name(&name) {
         let span = create.name.first().map_or(Span::NONE, |n| n.span);
         let message = format!("`{name}` cannot be a table's name: it names the table's directory.");
         return Err(Diagnostic::new("INVALID_TABLE_NAME", message, span));
@@ -65,6 +65,15 @@ pub(super) fn define(create: &CreateStreamingTable) -> Result<PipelineTable, Dia
         properties: create.properties.iter().map(|(n, v)| (n.name.clone(), v.clone())).collect(),
         declared: (!declared.is_empty()).then(|| StructType::new(declared)),
     })
+}
+
+/// Whether a name can be that of a directory of its own, below the one it is meant for.
+pub(super) fn is_directory_name(name: &str) -> bool {
+    !name.is_empty()
+        && name.len() <= 200
+        && !name.contains(['/', '\\', '\0'])
+        && !name.starts_with(['.', '_'])
+        && !name.chars().any(char::is_control)
 }
 
 /// Whether a query's rows can go into the table.

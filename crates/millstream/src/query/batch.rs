@@ -269,7 +269,10 @@ async fn settle(
 ) -> Result<()> {
     let mut pause = DOUBT_PAUSE;
     let mut last = doubt;
-    for _ in 0..DOUBT_PROBES_MAX {
+    for turn in 1..=DOUBT_PROBES_MAX {
+        if let Some(error) = last.take_if(|error| is_hopeless(error)) {
+            return Err(error);
+        }
         match sink.probe(tag.query, tag.batch).await {
             Err(error) => last = Some(error),
             Ok(probe) => match resolve(&sink.describe(), tag, &probe) {
@@ -283,6 +286,10 @@ async fn settle(
                 Resolved::Refuse(refusal) => return Err(refusal.into()),
             },
         }
+        if let Some(error) = &last {
+            let sink = sink.describe();
+            tracing::warn!(%sink, batch = %tag.batch, turn, %error, "whether the batch is committed is not clear yet");
+        }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(DOUBT_PAUSE_MAX);
     }
@@ -295,6 +302,12 @@ async fn settle(
         Some(cause) => error.caused_by(cause),
         None => error,
     })
+}
+
+/// Whether `error` stays for the life of this process: after a failed fsync nothing that the page
+/// cache says can be trusted. The batch stays in doubt, and the next start settles it from the disk.
+fn is_hopeless(error: &Error) -> bool {
+    matches!(error.code(), "STORE_POISONED" | "STORE_SYNC_FAILED")
 }
 
 /// Whether `error` is [`lost`], after which the run recovers.

@@ -33,7 +33,10 @@ impl Run {
             state: Value::Null,
         };
         match self.checkpoint.identity().await? {
-            None => self.checkpoint.remember_identity(&now).await?,
+            None => {
+                self.refuse_lost_identity().await?;
+                self.checkpoint.remember_identity(&now).await?;
+            }
             Some(then) => {
                 let differences = then.differences(&now);
                 let moved = self.moved_sinks(&then, &now).await?;
@@ -51,6 +54,24 @@ impl Run {
         }
         point("P1", Moment::After, self.at.next);
         Ok(())
+    }
+
+    /// An identity is written before the first intent: a checkpoint with intents and without one has
+    /// lost it, and with it what tells a changed query.
+    async fn refuse_lost_identity(&self) -> Result<()> {
+        let scan = self.checkpoint.scan().await?;
+        let Some(newest) = scan.newest_offsets() else { return Ok(()) };
+        if self.checkpoint.logged(newest).await?.intent.is_none() {
+            return Ok(());
+        }
+        Err(Error::corrupt(
+            "CHECKPOINT_IDENTITY_MISSING",
+            format!("{} has batches of Millstream, but no identity.", self.checkpoint.describe()),
+        )
+        .cure(
+            "Restore `millstream/identity` from a backup, or move the checkpoint away and make it \
+             anew with `millstream checkpoint rebuild`.",
+        ))
     }
 
     /// Differences that only say that a sink has moved: the table at the new path is the one that

@@ -50,7 +50,10 @@ impl Run {
         self.recover().await?;
         if self.flow.trigger == Trigger::AvailableNow {
             for source in &self.flow.sources {
-                source.pin_available_now().await?;
+                tokio::select! {
+                    pinned = source.pin_available_now() => pinned?,
+                    () = self.shared.drain.cancelled() => break,
+                }
             }
         }
         let mut pacer = Pacer::new(self.flow.trigger, self.env.clone());
@@ -60,7 +63,13 @@ impl Run {
                 break;
             }
             let mut watch = Stopwatch::start(&self.env);
-            let Some(planned) = self.plan_next(&mut watch).await? else {
+            // Nothing is fixed before P4, so that a stop need not wait for an answer of the source.
+            let shared = self.shared.clone();
+            let planned = tokio::select! {
+                planned = self.plan_next(&mut watch) => planned?,
+                () = shared.drain.cancelled() => break,
+            };
+            let Some(planned) = planned else {
                 self.shared.found_nothing_to_do();
                 self.report_idle(&watch);
                 if pacer.ends_when_idle() {

@@ -333,6 +333,32 @@ fn views_that_double_are_refused_before_they_fill_the_memory() {
 }
 
 #[test]
+fn expressions_that_double_are_refused_before_they_fill_the_memory() {
+    let session = Session::builder().build().unwrap();
+    for wrap in ["({} BETWEEN true AND true)", "coalesce({}, true)", "nullif({}, false)"] {
+        let nested = (0..30).fold("true = (1 > 0)".to_owned(), |e, _| wrap.replace("{}", &e));
+        // Either the whole is small, or it is refused; it does not take for ever.
+        if let Err(error) = session.sql(&format!("SELECT {nested} AS x")) {
+            assert_eq!(error.code(), "EXPRESSION_TOO_LARGE", "{error}");
+        }
+    }
+    let between = (0..30).fold("(a > 0)".to_owned(), |e, _| format!("({e} BETWEEN true AND true)"));
+    let error = session.sql(&format!("SELECT {between} FROM (SELECT 1 AS a)")).err().unwrap();
+    assert_eq!(error.code(), "EXPRESSION_TOO_LARGE", "{error}");
+}
+
+#[test]
+fn views_over_views_have_a_limit() {
+    let session = Session::builder().build().unwrap();
+    session.sql("CREATE TEMPORARY VIEW v0 AS SELECT 1 AS a").unwrap();
+    let refused = (1..2_000).find_map(|n| {
+        let sql = format!("CREATE TEMPORARY VIEW v{n} AS SELECT a FROM v{}", n - 1);
+        session.sql(&sql).err()
+    });
+    assert_eq!(refused.unwrap().code(), "QUERY_TOO_LARGE");
+}
+
+#[test]
 fn dead_letters_need_one_clear_decoding() {
     let session = Session::builder().build().unwrap();
     let read =

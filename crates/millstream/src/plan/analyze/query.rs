@@ -311,3 +311,23 @@ fn inputs(plan: &LogicalPlan) -> usize {
         below => below.iter().map(|input| inputs(input)).sum(),
     }
 }
+
+/// Operators that may stand above one another. Every walk over the plan needs stack for each.
+const DEPTH_MAX: usize = 500;
+
+/// Refuses a view over views over views, far beyond what anybody writes.
+///
+/// # Errors
+/// `QUERY_TOO_LARGE`.
+pub(crate) fn refuse_too_deep(rel: &Rel, span: Span) -> Analysis<()> {
+    let mut level: Vec<&LogicalPlan> = vec![&rel.plan];
+    for _ in 0..DEPTH_MAX {
+        level = level.into_iter().flat_map(LogicalPlan::inputs).collect();
+        if level.is_empty() {
+            return Ok(());
+        }
+    }
+    let message = format!("The query has more than {DEPTH_MAX} operators above one another.");
+    Err(Diagnostic::new("QUERY_TOO_LARGE", message, span)
+        .cure("Split it: write a table in between, and read it in another pipeline."))
+}

@@ -1,6 +1,6 @@
 //! FROM: streams, views, tables, subqueries, joins.
 
-use super::query::refuse_too_many_inputs;
+use super::query::{refuse_too_deep, refuse_too_many_inputs};
 use super::{Analysis, Analyzer, Attribute, Rel, Typed, refused};
 use crate::plan::stream::{StreamDefinition, StreamTable};
 use datafusion::catalog::TableProvider;
@@ -66,6 +66,7 @@ impl Analyzer<'_> {
                     return Err(Diagnostic::new("NOT_A_STREAM", message, span)
                         .cure("Leave STREAM out, or define the view over STREAM read_kafka(..)."));
                 }
+                refuse_too_deep(&rel, span)?;
                 return Ok(rel);
             }
         }

@@ -2,6 +2,7 @@
 
 use super::{Analysis, Scope, refused};
 use arrow::datatypes::DataType as ArrowType;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::{Expr, ExprSchemable};
 use millstream_sql::{Diagnostic, Span};
 use millstream_types::DataType;
@@ -21,6 +22,19 @@ pub(crate) struct Typed {
     pub(crate) span: Span,
 }
 
+/// Operators and columns of one expression. BETWEEN, `coalesce` and others write an operand out
+/// more than once, so that a few levels of them could otherwise fill the memory.
+const NODES_MAX: usize = 10_000;
+
+fn is_too_large(expr: &Expr) -> bool {
+    let mut nodes = 0usize;
+    let walked = expr.apply(|node| {
+        nodes += usize::from(!matches!(node, Expr::Literal(..)));
+        Ok(if nodes > NODES_MAX { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+    });
+    walked.is_err() || nodes > NODES_MAX
+}
+
 impl Typed {
     /// An expression whose type is asked of `scope`.
     pub(crate) fn new(
@@ -30,6 +44,11 @@ impl Typed {
         span: Span,
     ) -> Analysis<Self> {
         let text: String = text.into();
+        if expr.as_ref().is_ok_and(is_too_large) {
+            let message = "The expression is too large once its parts are written out.";
+            return Err(Diagnostic::new("EXPRESSION_TOO_LARGE", message, span)
+                .cure("Calculate parts of it in a subquery, under names."));
+        }
         let typed = expr.and_then(|expr| Ok((expr.get_type(scope.schema)?, expr)));
         let (arrow, expr) = typed.map_err(|e| named(refused(e, span), &text))?;
         Ok(Typed { expr, arrow, text, name: None, span })

@@ -1,0 +1,247 @@
+//! Where tables, dead letters and checkpoints lie, and what happens when one of them was renamed,
+//! moved or lost between two runs.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods)]
+
+use millstream_testkit::{KafkaHarness, TestRecord};
+use millstream_wire::Codec;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+struct Lab {
+    directory: tempfile::TempDir,
+    brokers: String,
+}
+
+/// Exit status, standard output, standard error.
+type Answer = (Option<i32>, String, String);
+
+impl Lab {
+    async fn new(kafka: &KafkaHarness) -> Lab {
+        kafka.admin().await.create_topic("topic", 1).await;
+        let records: Vec<TestRecord> =
+            (0..5).map(|n| TestRecord::value(format!("{{\"a\":{n}}}"))).collect();
+        kafka.producer().await.produce("topic", 0, &records, Codec::None).await;
+        Lab { directory: tempfile::tempdir().unwrap(), brokers: kafka.bootstrap_servers() }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn millstream(&self, arguments: &[&str]) -> Answer {
+        let output = Command::new(env!("CARGO_BIN_EXE_millstream"))
+            .args(arguments)
+            .args(["--log-level", "warn"])
+            .current_dir(self.directory.path())
+            .stdin(Stdio::null())
+            .output()
+            .expect("the binary runs");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (output.status.code(), text(&output.stdout), text(&output.stderr))
+    }
+
+    /// Writes a pipeline in which `{k}` stands for the arguments that every read has.
+    fn pipeline(&self, text: &str) {
+        let common = format!(
+            "bootstrapServers => '{}', subscribe => 'topic', startingOffsets => 'earliest'",
+            self.brokers
+        );
+        std::fs::write(self.path("p.sql"), text.replace("{k}", &common)).unwrap();
+    }
+
+    fn run(&self, more: &[&str]) -> Answer {
+        let arguments = ["run", "p.sql", "--trigger", "available-now", "--progress", "none"];
+        self.millstream(&[&arguments, more].concat())
+    }
+
+    fn count(&self, table: &str, storage: &str) -> String {
+        let query = format!("SELECT count(*) AS n FROM {table}");
+        let arguments = ["sql", "-e", &query, "--format", "csv", "--storage", storage];
+        let (status, out, error) = self.millstream(&arguments);
+        assert_eq!(status, Some(0), "{error}");
+        out.lines().nth(1).unwrap().to_owned()
+    }
+}
+
+#[track_caller]
+fn refused(answer: &Answer, code: &str) {
+    let (status, _, error) = answer;
+    assert!(*status != Some(0) && error.contains(code), "{code} expected: {status:?} {error}");
+}
+
+#[track_caller]
+fn fine(answer: &Answer) {
+    assert_eq!(answer.0, Some(0), "{}", answer.2);
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().flatten() {
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+const FLOW: &str = "CREATE STREAMING TABLE t; CREATE FLOW {f} AS INSERT INTO t BY NAME \
+                    SELECT offset FROM STREAM read_kafka({k});";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flow_without_its_checkpoint_does_not_begin_again_in_silence() {
+    let kafka = KafkaHarness::embedded();
+    let lab = Lab::new(&kafka).await;
+    lab.pipeline(&FLOW.replace("{f}", "web"));
+    fine(&lab.run(&[]));
+    assert_eq!(lab.count("t", "millstream-data"), "5");
+
+    // The flow was renamed: everything would be written once more.
+    lab.pipeline(&FLOW.replace("{f}", "www"));
+    let answer = lab.run(&[]);
+    refused(&answer, "TABLE_HAS_OTHER_QUERIES");
+    assert!(answer.2.contains("flow `web`") && answer.2.contains("--new-flow www"), "{}", answer.2);
+    // What the message says: the directory is renamed, and nothing is read twice.
+    let checkpoints = lab.path("millstream-data/_checkpoints/t");
+    std::fs::rename(checkpoints.join("web"), checkpoints.join("www")).unwrap();
+    fine(&lab.run(&[]));
+    assert_eq!(lab.count("t", "millstream-data"), "5");
+
+    // The checkpoint is lost.
+    std::fs::rename(checkpoints.join("www"), lab.path("lost")).unwrap();
+    let answer = lab.run(&[]);
+    refused(&answer, "TABLE_HAS_OTHER_QUERIES");
+    assert!(answer.2.contains("checkpoint rebuild"), "{}", answer.2);
+    assert_eq!(lab.count("t", "millstream-data"), "5");
+    fine(&lab.millstream(&[
+        "checkpoint",
+        "rebuild",
+        "--table",
+        "millstream-data/t",
+        "millstream-data/_checkpoints/t/www",
+    ]));
+    fine(&lab.run(&[]));
+    assert_eq!(lab.count("t", "millstream-data"), "5");
+
+    // A second flow beside the first needs no word; a new one in place of another does.
+    lab.pipeline(&format!(
+        "{} CREATE FLOW more AS INSERT INTO t BY NAME SELECT offset FROM STREAM read_kafka({{k}});",
+        FLOW.replace("{f}", "www")
+    ));
+    fine(&lab.run(&[]));
+    assert_eq!(lab.count("t", "millstream-data"), "10");
+    lab.pipeline(&FLOW.replace("{f}", "third"));
+    refused(&lab.run(&[]), "TABLE_HAS_OTHER_QUERIES");
+    fine(&lab.run(&["--new-flow", "third"]));
+    assert_eq!(lab.count("t", "millstream-data"), "15");
+
+    // Names of tables are not case-sensitive.
+    lab.pipeline(&FLOW.replace("{f}", "third").replace(" t;", " T;").replace(" t BY", " T BY"));
+    refused(&lab.run(&[]), "TABLE_NAME_CASE");
+    assert_eq!(lab.count("T", "millstream-data"), "15");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_storage_can_be_moved_and_copied() {
+    let kafka = KafkaHarness::embedded();
+    let lab = Lab::new(&kafka).await;
+    lab.pipeline(&FLOW.replace("{f}", "web"));
+    fine(&lab.run(&["--storage", "one"]));
+    // Moved after its first run, when the identity does not yet have the table's id.
+    std::fs::rename(lab.path("one"), lab.path("two")).unwrap();
+    fine(&lab.run(&["--storage", "two"]));
+    // Copied after a later run, as a backup is; named by a URL.
+    copy(&lab.path("two"), &lab.path("three"));
+    let url = format!("file://{}", lab.path("three").display());
+    fine(&lab.run(&["--storage", &url]));
+    for storage in ["two", "three"] {
+        assert_eq!(lab.count("t", storage), "5");
+    }
+    refused(&lab.run(&["--storage", "s3://bucket/x"]), "DELTA_UNSUPPORTED_LOCATION");
+
+    // Another table in the place of the one that the checkpoint knows is not the same table.
+    std::fs::remove_dir_all(lab.path("two/t")).unwrap();
+    let answer = lab.run(&["--storage", "two"]);
+    assert_ne!(answer.0, Some(0), "{}", answer.2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mistake_before_the_first_batch_can_be_corrected() {
+    let kafka = KafkaHarness::embedded();
+    let lab = Lab::new(&kafka).await;
+    lab.pipeline(&FLOW.replace("{f}", "web").replace("{k}", "{k}, subscribe => 'topik'"));
+    let text = std::fs::read_to_string(lab.path("p.sql")).unwrap();
+    std::fs::write(lab.path("p.sql"), text.replace("subscribe => 'topic', ", "")).unwrap();
+    refused(&lab.run(&[]), "topik");
+    lab.pipeline(&FLOW.replace("{f}", "web"));
+    fine(&lab.run(&[]));
+    assert_eq!(lab.count("t", "millstream-data"), "5");
+
+    // Once a batch is planned, an identity that is gone is damage.
+    let ours = lab.path("millstream-data/_checkpoints/t/web/millstream");
+    for entry in std::fs::read_dir(&ours).unwrap().flatten() {
+        if entry.file_name().to_string_lossy().starts_with("identity") {
+            std::fs::remove_file(entry.path()).unwrap();
+        }
+    }
+    refused(&lab.run(&[]), "CHECKPOINT_IDENTITY_MISSING");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn places_that_lie_in_one_another_are_refused() {
+    let kafka = KafkaHarness::embedded();
+    let lab = Lab::new(&kafka).await;
+    let two = "CREATE STREAMING TABLE a {a} AS SELECT offset FROM STREAM read_kafka({k}); \
+               CREATE STREAMING TABLE b {b} AS SELECT offset FROM STREAM read_kafka({k});";
+    let here = lab.directory.path().display().to_string();
+    for (a, b) in [
+        ("LOCATION '{here}/x'", "LOCATION '{here}/x'"),
+        ("LOCATION '{here}/x'", "LOCATION '{here}/y/../x/'"),
+        ("LOCATION '{here}/x'", "LOCATION '{here}/x/inner'"),
+        ("LOCATION '{here}/millstream-data/b'", ""),
+        ("LOCATION '{here}/millstream-data'", ""),
+        ("LOCATION '{here}/millstream-data/_checkpoints/b/b'", ""),
+    ] {
+        let text = two.replace("{a}", a).replace("{b}", b).replace("{here}", &here);
+        lab.pipeline(&text);
+        for command in ["check", "run"] {
+            let answer = lab.millstream(&[command, "p.sql"]);
+            assert!(answer.2.contains("PLACES_OVERLAP"), "{a} {b}: {answer:?}");
+        }
+    }
+    let letters = "CREATE STREAMING TABLE a AS SELECT from_json(CAST(value AS STRING), 'a INT') AS j \
+                   FROM STREAM read_kafka({k}, deadLetter => '{d}'); \
+                   CREATE STREAMING TABLE b AS SELECT from_json(CAST(value AS STRING), 'a INT') AS j \
+                   FROM STREAM read_kafka({k}, deadLetter => '{e}');";
+    let link = lab.path("link");
+    std::os::unix::fs::symlink(lab.path("millstream-data"), &link).unwrap();
+    let through_link = format!("{}/a", link.display());
+    for (d, e) in
+        [("a", "f"), ("A/../a", "f"), (through_link.as_str(), "f"), ("b", "f"), ("d", "d")]
+    {
+        std::fs::create_dir_all(lab.path("millstream-data/a")).unwrap();
+        let d = if d.contains("..") { format!("{here}/millstream-data/{d}") } else { d.to_owned() };
+        lab.pipeline(&letters.replace("{d}", &d).replace("{e}", e));
+        std::fs::create_dir_all(lab.path("millstream-data/A")).unwrap();
+        let answer = lab.millstream(&["check", "p.sql"]);
+        assert!(answer.2.contains("PLACES_OVERLAP"), "{d} {e}: {answer:?}");
+    }
+    for name in ["`../../x`", "`a/b`", "`_x`"] {
+        lab.pipeline(&FLOW.replace("{f}", name));
+        refused(&lab.millstream(&["check", "p.sql"]), "INVALID_FLOW_NAME");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn starting_a_table_over_never_deletes_another() {
+    let kafka = KafkaHarness::embedded();
+    let lab = Lab::new(&kafka).await;
+    lab.pipeline(&FLOW.replace("{f}", "web"));
+    fine(&lab.run(&[]));
+    copy(&lab.path("millstream-data/t"), &lab.path("copy"));
+    std::fs::rename(lab.path("copy"), lab.path("millstream-data/t/backup")).unwrap();
+    let answer = lab.run(&["--full-refresh", "t", "--yes"]);
+    refused(&answer, "REFRESH_NOT_A_TABLE");
+    assert!(lab.path("millstream-data/t/_delta_log").is_dir(), "nothing was deleted");
+}
