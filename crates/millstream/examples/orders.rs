@@ -5,7 +5,6 @@
 //! ```
 //! Reads the topic `orders` to its end and stops; run it again for what has come meanwhile.
 
-use millstream::functions::expr;
 use millstream::{Result, Session, Trigger};
 use std::path::PathBuf;
 
@@ -29,7 +28,7 @@ async fn main() -> Result<()> {
             "timestamp",
         ])?
         .select_expr(["o.*", "timestamp"])?
-        .filter(expr("amount > 0")?)?;
+        .filter("amount > 0")?;
     let query = orders
         .write_stream()
         .format("delta")

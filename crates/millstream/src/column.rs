@@ -1,4 +1,7 @@
 //! `Column`: an expression built by verbs, resolved when a DataFrame takes it.
+//!
+//! Where a verb takes columns, a text is a column's name; where an operator of [`Column`] takes an
+//! operand, a text is a constant; where `filter` takes a condition, a text is SQL. All as in Spark.
 
 use millstream_sql::ast::{
     BinaryOp, CastMode, Expr, ExprKind, Ident, LikeOp, Literal, SelectItem, TypeText, UnaryOp,
@@ -6,6 +9,23 @@ use millstream_sql::ast::{
 use millstream_sql::{Diagnostic, Span, parse_select_item};
 
 /// An expression over the columns of a DataFrame, not yet resolved.
+///
+/// ```
+/// use millstream::Session;
+/// use millstream::functions::{col, lit, upper};
+///
+/// # fn main() -> millstream::Result<()> {
+/// let orders = Session::builder().build()?.sql("SELECT 'de' AS country, 3 AS amount")?;
+/// let frame = orders.filter(col("country").eq("de").and(col("amount").gt(2)))?.select([
+///     upper(col("country")).alias("country"),
+///     (col("amount") * 2).alias("twice"),
+///     lit("shop").alias("channel"),
+///     col("amount").cast("STRING"),
+/// ])?;
+/// assert_eq!(frame.columns(), ["country", "twice", "channel", "amount"]);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Column {
     expr: Expr,
@@ -68,6 +88,71 @@ fn name_parts(name: &str) -> Vec<Ident> {
     parts
 }
 
+/// The other side of an operator: a [`Column`], or a constant as in Spark, where
+/// `col("country").eq("DE")` compares with the text `DE`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Operand(Column);
+
+impl From<Column> for Operand {
+    fn from(column: Column) -> Self {
+        Operand(column)
+    }
+}
+
+impl<T: Into<Literal>> From<T> for Operand {
+    fn from(value: T) -> Self {
+        Operand(lit(value))
+    }
+}
+
+/// What `filter` takes: a [`Column`], or SQL text such as `amount > 0 AND country = 'DE'`. The
+/// name of a BOOLEAN column is a condition too.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Condition(ConditionOf);
+
+#[derive(Debug, Clone, PartialEq)]
+enum ConditionOf {
+    Column(Column),
+    Text(String),
+}
+
+impl Condition {
+    /// The expression, and the text that its places point into; empty for columns.
+    pub(crate) fn parse(self) -> millstream_core::Result<(Expr, String)> {
+        match self.0 {
+            ConditionOf::Column(column) => Ok((column.into_expr(), String::new())),
+            ConditionOf::Text(text) => {
+                let item = parse_select_item(&text).map_err(|d| d.to_error(&text))?;
+                Ok((item.expr, text))
+            }
+        }
+    }
+}
+
+impl From<Column> for Condition {
+    fn from(column: Column) -> Self {
+        Condition(ConditionOf::Column(column))
+    }
+}
+
+impl From<&str> for Condition {
+    fn from(text: &str) -> Self {
+        Condition(ConditionOf::Text(text.to_owned()))
+    }
+}
+
+impl From<String> for Condition {
+    fn from(text: String) -> Self {
+        Condition(ConditionOf::Text(text))
+    }
+}
+
+impl From<&String> for Condition {
+    fn from(text: &String) -> Self {
+        Condition::from(text.as_str())
+    }
+}
+
 impl From<&str> for Column {
     fn from(name: &str) -> Self {
         col(name)
@@ -111,8 +196,8 @@ impl Column {
         Box::new(self.expr)
     }
 
-    fn binary(self, op: BinaryOp, other: impl Into<Column>) -> Column {
-        Column::of(ExprKind::Binary(op, self.boxed(), other.into().boxed()))
+    fn binary(self, op: BinaryOp, other: impl Into<Operand>) -> Column {
+        Column::of(ExprKind::Binary(op, self.boxed(), other.into().0.boxed()))
     }
 
     /// `AS name`
@@ -141,55 +226,55 @@ impl Column {
 
     /// `self = other`
     #[must_use]
-    pub fn eq(self, other: impl Into<Column>) -> Column {
+    pub fn eq(self, other: impl Into<Operand>) -> Column {
         self.binary(BinaryOp::Equal, other)
     }
 
     /// `self <> other`
     #[must_use]
-    pub fn not_eq(self, other: impl Into<Column>) -> Column {
+    pub fn not_eq(self, other: impl Into<Operand>) -> Column {
         self.binary(BinaryOp::NotEqual, other)
     }
 
     /// `self <=> other`: NULL equals NULL.
     #[must_use]
-    pub fn eq_null_safe(self, other: impl Into<Column>) -> Column {
+    pub fn eq_null_safe(self, other: impl Into<Operand>) -> Column {
         self.binary(BinaryOp::NullSafeEqual, other)
     }
 
     /// `self > other`
     #[must_use]
-    pub fn gt(self, other: impl Into<Column>) -> Column {
+    pub fn gt(self, other: impl Into<Operand>) -> Column {
         self.binary(BinaryOp::Greater, other)
     }
 
     /// `self >= other`
     #[must_use]
-    pub fn gt_eq(self, other: impl Into<Column>) -> Column {
+    pub fn gt_eq(self, other: impl Into<Operand>) -> Column {
         self.binary(BinaryOp::GreaterOrEqual, other)
     }
 
     /// `self < other`
     #[must_use]
-    pub fn lt(self, other: impl Into<Column>) -> Column {
+    pub fn lt(self, other: impl Into<Operand>) -> Column {
         self.binary(BinaryOp::Less, other)
     }
 
     /// `self <= other`
     #[must_use]
-    pub fn lt_eq(self, other: impl Into<Column>) -> Column {
+    pub fn lt_eq(self, other: impl Into<Operand>) -> Column {
         self.binary(BinaryOp::LessOrEqual, other)
     }
 
     /// `self AND other`
     #[must_use]
-    pub fn and(self, other: impl Into<Column>) -> Column {
+    pub fn and(self, other: impl Into<Operand>) -> Column {
         self.binary(BinaryOp::And, other)
     }
 
     /// `self OR other`
     #[must_use]
-    pub fn or(self, other: impl Into<Column>) -> Column {
+    pub fn or(self, other: impl Into<Operand>) -> Column {
         self.binary(BinaryOp::Or, other)
     }
 
@@ -207,18 +292,18 @@ impl Column {
 
     /// `self IN (values)`
     #[must_use]
-    pub fn is_in<C: Into<Column>>(self, values: impl IntoIterator<Item = C>) -> Column {
-        let list = values.into_iter().map(|v| v.into().expr).collect();
+    pub fn is_in<V: Into<Operand>>(self, values: impl IntoIterator<Item = V>) -> Column {
+        let list = values.into_iter().map(|v| v.into().0.expr).collect();
         Column::of(ExprKind::InList { expr: self.boxed(), list, negated: false })
     }
 
     /// `self BETWEEN low AND high`
     #[must_use]
-    pub fn between(self, low: impl Into<Column>, high: impl Into<Column>) -> Column {
+    pub fn between(self, low: impl Into<Operand>, high: impl Into<Operand>) -> Column {
         Column::of(ExprKind::Between {
             expr: self.boxed(),
-            low: low.into().boxed(),
-            high: high.into().boxed(),
+            low: low.into().0.boxed(),
+            high: high.into().0.boxed(),
             negated: false,
         })
     }
@@ -255,9 +340,9 @@ impl Column {
 
 macro_rules! operator {
     ($trait:ident, $method:ident, $op:ident) => {
-        impl<C: Into<Column>> std::ops::$trait<C> for Column {
+        impl<V: Into<Operand>> std::ops::$trait<V> for Column {
             type Output = Column;
-            fn $method(self, other: C) -> Column {
+            fn $method(self, other: V) -> Column {
                 self.binary(BinaryOp::$op, other)
             }
         }

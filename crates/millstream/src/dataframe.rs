@@ -1,7 +1,7 @@
 //! Spark's DataFrame verbs. Each builds the same syntax trees as SQL and analyses them at once, so
 //! the same query written both ways is the same plan.
 
-use crate::column::Column;
+use crate::column::{Column, Condition};
 use crate::plan::analyze::{Analyzer, Rel};
 use crate::plan::{DeadLetterRequest, FlowPlan, error};
 use crate::session::Session;
@@ -14,6 +14,31 @@ use millstream_sql::{Diagnostic, Span, parse_select_item};
 use millstream_types::StructType;
 
 /// A query under construction, over streams or over tables.
+///
+/// ```
+/// use millstream::Session;
+/// use millstream::functions::{col, lit};
+///
+/// # #[tokio::main]
+/// # async fn main() -> millstream::Result<()> {
+/// let session = Session::builder().build()?;
+/// let orders = session
+///     .sql("SELECT 'a' AS id, 5 AS amount UNION ALL SELECT 'b', -1")?
+///     .filter("amount > 0")?
+///     .with_column("gross", col("amount") * 2)?
+///     .with_column_renamed("amount", "net")?
+///     .select_expr(["id", "net", "gross - net AS tax"])?
+///     .drop(["net"])?;
+/// assert_eq!(orders.columns(), ["id", "tax"]);
+/// assert_eq!(orders.schema()?.fields[1].data_type.sql(), "INT");
+///
+/// orders.create_or_replace_temp_view("orders");
+/// let both = session.sql("SELECT * FROM orders")?.union(orders.select([lit("c"), lit(0)])?)?;
+/// let rows = both.alias("o").select(["o.id"])?.collect().await?;
+/// assert_eq!(rows.iter().map(|batch| batch.num_rows()).sum::<usize>(), 2);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct DataFrame {
     session: Session,
@@ -97,25 +122,47 @@ impl DataFrame {
         Ok(DataFrame { session, rel })
     }
 
-    /// `WHERE condition`
+    /// `WHERE condition`; the condition as SQL text, or as a [`Column`].
+    ///
+    /// ```
+    /// use millstream::Session;
+    /// use millstream::functions::col;
+    ///
+    /// # fn main() -> millstream::Result<()> {
+    /// let orders = Session::builder().build()?.sql("SELECT 'a' AS id, 5 AS amount")?;
+    /// let text = orders.clone().filter("amount > 0 AND id IS NOT NULL")?;
+    /// let column = orders.clone().filter(col("amount").gt(0).and(col("id").is_not_null()))?;
+    /// assert_eq!(text.columns(), column.columns());
+    ///
+    /// let refused = orders.filter("amont > 0").err().expect("there is no such column");
+    /// assert_eq!(refused.code(), "UNRESOLVED_COLUMN");
+    /// assert!(refused.message().starts_with("line 1, column 1: "), "{refused}");
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
-    /// Names that do not resolve, conditions that are not BOOLEAN.
-    pub fn filter(self, condition: impl Into<Column>) -> Result<Self> {
-        let condition = condition.into().into_expr();
-        self.apply(|analyzer, rel| {
+    /// Mistakes in the text, with their place; names that do not resolve, conditions that are not
+    /// BOOLEAN.
+    pub fn filter(self, condition: impl Into<Condition>) -> Result<Self> {
+        let (condition, text) = condition.into().parse()?;
+        let DataFrame { session, rel } = self;
+        let analyzer = Analyzer::new(&session);
+        let filtered = {
             let scope = rel.scope();
-            let predicate = analyzer.expr(&condition, scope)?;
-            let predicate = analyzer.condition(predicate, "WHERE", scope)?;
-            rel.filter(predicate, Span::NONE)
-        })
+            analyzer.expr(&condition, scope).and_then(|p| analyzer.condition(p, "WHERE", scope))
+        };
+        let rel = filtered
+            .and_then(|predicate| rel.filter(predicate, condition.span))
+            .map_err(|d| d.to_error(&text))?;
+        Ok(DataFrame { session, rel })
     }
 
     /// The same as [`DataFrame::filter`].
     ///
     /// # Errors
     /// As [`DataFrame::filter`].
-    pub fn where_(self, condition: impl Into<Column>) -> Result<Self> {
+    pub fn where_(self, condition: impl Into<Condition>) -> Result<Self> {
         self.filter(condition)
     }
 

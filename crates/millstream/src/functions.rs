@@ -1,10 +1,36 @@
 //! Spark's functions for the DataFrame interface. Every function of SQL is also there by name
 //! through [`call_function`].
+//!
+//! ```
+//! use millstream::Session;
+//! use millstream::functions::{call_function, col, expr, from_json, lit, to_json};
+//!
+//! # #[tokio::main]
+//! # async fn main() -> millstream::Result<()> {
+//! let session = Session::builder().build()?;
+//! let frame = session.sql(r#"SELECT '{"id": 7, "tags": ["a"]}' AS value"#)?;
+//! let frame = frame
+//!     .select([from_json(col("value"), "id INT, tags ARRAY<STRING>").alias("event")])?
+//!     .select([
+//!         col("event.id"),
+//!         col("event.tags").get_item(0).alias("tag"),
+//!         call_function("concat_ws", [lit("-"), lit("x"), lit("y")]).alias("words"),
+//!         expr("event.id + 1 AS next")?,
+//!         to_json(col("event")).alias("json"),
+//!     ])?;
+//! assert_eq!(frame.columns(), ["id", "tag", "words", "next", "json"]);
+//! let rows = frame.collect().await?;
+//! let cell = |at: usize| arrow::util::display::array_value_to_string(rows[0].column(at), 0);
+//! let cells = [0, 1, 2, 3, 4].map(|at| cell(at).expect("a value"));
+//! assert_eq!(cells, ["7", "a", "x-y", "8", r#"{"id":7,"tags":["a"]}"#]);
+//! # Ok(())
+//! # }
+//! ```
 
-use crate::column::{Column, lit};
+use crate::column::Column;
 use millstream_sql::ast::{ExprKind, Ident};
 
-pub use crate::column::{col, expr, lit as literal};
+pub use crate::column::{col, expr, lit};
 
 /// A call of any function of SQL.
 pub fn call_function<C: Into<Column>>(name: &str, args: impl IntoIterator<Item = C>) -> Column {

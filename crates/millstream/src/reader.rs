@@ -15,6 +15,31 @@ pub const DEAD_LETTER_OPTION: &str = "deadLetter";
 pub const DEAD_LETTER_CASTS_OPTION: &str = "deadLetterCasts";
 
 /// Describes a stream to read.
+///
+/// ```
+/// use millstream::Session;
+///
+/// # fn main() -> millstream::Result<()> {
+/// let session = Session::builder().build()?;
+/// let events = session
+///     .read_stream()
+///     .format("kafka")
+///     .option("kafka.bootstrap.servers", "localhost:9092")
+///     .option("subscribe", "events")
+///     .options([("startingOffsets", "earliest"), ("maxOffsetsPerTrigger", "100000")])
+///     .load()?;
+/// let columns = ["key", "value", "topic", "partition", "offset", "timestamp", "timestampType"];
+/// assert_eq!(events.columns(), columns);
+/// assert!(events.is_streaming());
+///
+/// let ticks = session.read_stream().format("rate").option("rowsPerSecond", 100).load()?;
+/// assert_eq!(ticks.columns(), ["timestamp", "value"]);
+///
+/// let refused = session.read_stream().format("rate").option("rowPerSecond", 1).load().err();
+/// assert_eq!(refused.expect("a misspelt option").code(), "OPTION_UNKNOWN");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct DataStreamReader {
     session: Session,

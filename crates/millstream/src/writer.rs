@@ -120,6 +120,38 @@ pub const DELTA_OPTIONS: &[OptionSpec] = &[
 pub const SINK_FORMATS: &[&str] = &["delta", "console", "memory", "noop"];
 
 /// Describes a query to start.
+///
+/// A stream of numbers into each of the sinks that keep nothing for others; [`crate`] has an
+/// example of a Delta table, [`MemoryStream`](crate::sources::MemoryStream) one of a memory table.
+///
+/// ```
+/// use arrow::array::{ArrayRef, Int32Array, RecordBatch};
+/// use millstream::sources::MemoryStream;
+/// use millstream::{Session, Trigger};
+/// use std::sync::Arc;
+///
+/// # #[tokio::main]
+/// # async fn main() -> millstream::Result<()> {
+/// let ids = Arc::new(Int32Array::from(vec![1, 2])) as ArrayRef;
+/// let numbers = RecordBatch::try_from_iter([("id", ids)]).expect("a batch");
+/// let stream = MemoryStream::new(numbers.schema());
+/// stream.add_data(numbers)?;
+/// let session = Session::builder().build()?;
+/// for format in ["console", "noop"] {
+///     let query = session
+///         .read_memory(&stream)?
+///         .write_stream()
+///         .format(format)
+///         .output_mode("append")
+///         .trigger(Trigger::Once)
+///         .start_query()
+///         .await?;
+///     query.await_termination().await?;
+///     assert_eq!(query.last_progress().map(|p| p.num_input_rows), Some(2));
+/// }
+/// # Ok(())
+/// # }
+/// ```
 pub struct DataStreamWriter {
     data: DataFrame,
     format: String,

@@ -178,7 +178,9 @@ async fn open_sink(
                 Error::invalid("QUERY_NAME_MISSING", "queryName must be specified for memory sink")
                     .cure("Give the query a name with `query_name`.")
             })?;
-            Ok((Arc::new(MemorySink::new(name, schema, session.memory_tables())), logical))
+            let tables = session.memory_tables();
+            session.register_table(name, tables.provider(name, schema.clone()))?;
+            Ok((Arc::new(MemorySink::new(name, schema, tables)), logical))
         }
         SinkSpec::Noop => Ok((Arc::new(NoopSink::new(schema)), logical)),
     }

@@ -15,6 +15,44 @@ use tokio_util::sync::CancellationToken;
 const RECENT_PROGRESS_MAX: usize = 100;
 
 /// A started query. Clones are handles to the same query.
+///
+/// ```
+/// use millstream::{Session, Trigger};
+/// use std::time::Duration;
+///
+/// # #[tokio::main]
+/// # async fn main() -> millstream::Result<()> {
+/// let session = Session::builder().build()?;
+/// let query = session
+///     .read_stream()
+///     .format("rate")
+///     .option("rowsPerSecond", 10)
+///     .load()?
+///     .write_stream()
+///     .format("memory")
+///     .query_name("ticks")
+///     .trigger(Trigger::ProcessingTime(Duration::from_millis(100)))
+///     .start_query()
+///     .await?;
+/// assert!(query.is_active());
+/// assert_eq!(query.name(), Some("ticks"));
+/// assert_ne!(query.id().to_string(), query.run_id().to_string());
+/// assert!(query.status().json().contains("\"isTriggerActive\":"));
+///
+/// let running = query.await_termination_timeout(Duration::from_millis(2_500)).await?;
+/// assert!(!running, "a rate stream has no end");
+/// query.stop().await?;
+///
+/// assert!(!query.is_active());
+/// assert!(query.exception().is_none());
+/// let worked = query.recent_progress().into_iter().find(|p| p.num_input_rows > 0);
+/// let json = worked.expect("a batch of ten rows or more").json();
+/// for key in ["\"runId\":", "\"batchId\":0", "\"numInputRows\":", "\"endOffset\":", "\"sink\":"] {
+///     assert!(json.contains(key), "{json}");
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct StreamingQuery(Arc<Shared>);
 

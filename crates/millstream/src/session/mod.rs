@@ -1,12 +1,18 @@
 //! A session: settings, views, tables by name, running queries.
 //!
 //! ```
-//! # async fn example() -> millstream::Result<()> {
 //! use millstream::Session;
 //!
+//! # #[tokio::main]
+//! # async fn main() -> millstream::Result<()> {
 //! let session = Session::builder().config("spark.sql.session.timeZone", "Europe/Berlin").build()?;
-//! let rows = session.sql("SELECT upper('kafka') AS name, 1 + 1")?;
-//! assert_eq!(rows.columns(), ["name", "(1 + 1)"]);
+//! let frame = session.sql("SELECT upper('kafka') AS name, 1 + 1")?;
+//! assert_eq!(frame.columns(), ["name", "(1 + 1)"]);
+//! assert_eq!(frame.schema()?.fields[1].data_type.sql(), "INT");
+//! assert_eq!(frame.collect().await?[0].num_rows(), 1);
+//!
+//! let mistake = session.sql("SELECT upper('kafka'").err().expect("a parenthesis is missing");
+//! assert_eq!(mistake.code(), "PARSE_SYNTAX_ERROR");
 //! # Ok(())
 //! # }
 //! ```
@@ -239,7 +245,7 @@ impl Session {
         Ok(())
     }
 
-    /// A stream that the program feeds itself.
+    /// A stream that the program feeds itself: [`MemoryStream`] has an example.
     ///
     /// # Errors
     /// Where a column has a type that Spark does not have.
@@ -256,9 +262,9 @@ impl Session {
         self.stream(Arc::new(StreamDefinition {
             format: "memory".to_owned(),
             options: [("id", at.to_string())].into_iter().collect(),
-            schema: StreamingSource::schema(stream.as_ref()),
+            schema: stream.schema(),
             dead_letter: None,
-            identity: millstream_core::contract::Source::identity(stream.as_ref()),
+            identity: crate::sources::memory_identity(),
         }))
     }
 
@@ -302,7 +308,7 @@ impl Session {
         }
         let at: usize = definition.options.get("id")?.parse().ok()?;
         let stream = self.0.memory_streams.lock().get(at).cloned()?;
-        Some(stream)
+        Some(Arc::new(stream.source()))
     }
 
     /// The table of a name in parts, from the session's catalog.

@@ -9,7 +9,8 @@ mod rate;
 
 pub(crate) use kafka::KafkaScan;
 pub use kafka::KafkaStream;
-pub use memory::MemoryStream;
+pub(crate) use memory::identity as memory_identity;
+pub use memory::{MemorySource, MemoryStream};
 pub use rate::RateStream;
 
 use crate::plan::PartitionedScan;

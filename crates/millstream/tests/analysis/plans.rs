@@ -6,7 +6,8 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::util::pretty::pretty_format_batches;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use millstream::functions::{self, col, expr, literal};
+use millstream::Condition;
+use millstream::functions::{self, col, lit};
 use millstream::plan::{
     BatchBinding, DeadLetterRequest, PartitionedScan, PhysicalTemplate, ScanResolver, bind,
     decode_bound, encode_bound, fingerprint_diff,
@@ -99,7 +100,7 @@ async fn a_template_is_bound_to_one_batch_after_another() {
     let frame = stream(&session)
         .select_expr(["id", "upper(name) AS n", "current_timestamp() AS t", "id + 1"])
         .unwrap()
-        .filter(expr("id > 1 AND t > TIMESTAMP'1970-01-01 00:00:01'").unwrap())
+        .filter("id > 1 AND t > TIMESTAMP'1970-01-01 00:00:01'")
         .unwrap();
     let template = template(&frame).await;
     assert_eq!(template.streams(), 1);
@@ -140,7 +141,7 @@ async fn only_used_fields_are_decoded() {
     let frame = stream(&session)
         .select_expr(["from_json(CAST(value AS STRING), 'a INT, b STRING, c STRING') AS d", "id"])
         .unwrap()
-        .filter(expr("d.c IS NOT NULL").unwrap())
+        .filter("d.c IS NOT NULL")
         .unwrap()
         .select_expr(["d.a AS a", "id"])
         .unwrap();
@@ -169,7 +170,7 @@ async fn a_bound_plan_travels() {
             "upper(Name) AS n",
         ])
         .unwrap()
-        .filter(expr("x > 1 OR n RLIKE 'B+'").unwrap())
+        .filter("x > 1 OR n RLIKE 'B+'")
         .unwrap();
     let template = template(&frame).await;
     let batch = rows(&[1, 2], &[r#"{"a":1}"#, r#"{"a":-5}"#], &["a", "b"]);
@@ -215,7 +216,7 @@ fn sql_and_verbs_make_the_same_plan() {
             col("topic"),
         ])
         .unwrap()
-        .filter(col("data.id").gt(literal(5)))
+        .filter(col("data.id").gt(lit(5)))
         .unwrap()
         .select([
             col("data.id").alias("id"),
@@ -239,7 +240,7 @@ async fn several_streams_keep_their_order() {
     let union = stream(&session)
         .select(["id"])
         .unwrap()
-        .union(stream(&session).select([col("id") * literal(10)]).unwrap())
+        .union(stream(&session).select([col("id") * lit(10)]).unwrap())
         .unwrap();
     let template = template(&union).await;
     assert_eq!(template.streams(), 2);
@@ -254,13 +255,51 @@ async fn several_streams_keep_their_order() {
     assert_eq!(bind(&template, &few).unwrap_err().code(), "INTERNAL");
 }
 
+/// The plan of `SELECT * FROM .. WHERE condition`, once as text and once as a column.
+fn conditions(condition: impl Into<Condition>) -> millstream::Result<String> {
+    let session = Session::builder().build().unwrap();
+    let frame = stream(&session)
+        .with_column("amount", col("id") - 1)?
+        .with_column("paid", col("id").gt(lit(3)))?
+        .where_(condition)?;
+    Ok(frame.flow_plan(None)?.fingerprint)
+}
+
+#[test]
+fn a_condition_is_text_or_a_column() {
+    for (text, column) in [
+        ("amount > 0", col("amount").gt(0)),
+        ("paid", col("paid")),
+        ("NOT paid AND name = 'a'", (!col("paid")).and(col("name").eq("a"))),
+        ("name IN ('a', 'b')", col("name").is_in(["a", "b"])),
+        ("id BETWEEN 1 AND amount", col("id").between(1, col("amount"))),
+        ("id + 1 = 2 OR name IS NULL", (col("id") + 1).eq(2).or(col("name").is_null())),
+    ] {
+        assert_eq!(conditions(text).unwrap(), conditions(column).unwrap(), "{text}");
+        assert_eq!(conditions(text).unwrap(), conditions(text.to_owned()).unwrap(), "{text}");
+    }
+    for (text, code, place) in [
+        ("amount > ", "PARSE_SYNTAX_ERROR", "line 1, column 10"),
+        ("paid AND\n  amont > 0", "UNRESOLVED_COLUMN", "line 2, column 3"),
+        ("name", "DATATYPE_MISMATCH", "line 1, column 1"),
+    ] {
+        let error = conditions(text).unwrap_err();
+        assert_eq!(error.code(), code, "{error}");
+        assert!(error.message().starts_with(place), "{error}");
+    }
+    // In an operator a text is a constant, as in Spark: there is no column `b`.
+    assert!(conditions(col("name").eq("b")).is_ok());
+    let error = conditions(col("name").eq(col("b"))).unwrap_err();
+    assert_eq!(error.code(), "UNRESOLVED_COLUMN");
+}
+
 #[test]
 fn verbs_change_columns() {
     let session = Session::builder().build().unwrap();
     let frame = stream(&session)
         .with_column("NAME", functions::upper(col("name")))
         .unwrap()
-        .with_column("twice", col("id") * literal(2))
+        .with_column("twice", col("id") * lit(2))
         .unwrap()
         .with_column_renamed("ID", "key")
         .unwrap()
