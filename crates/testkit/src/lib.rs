@@ -32,4 +32,4 @@ pub use harness::KafkaHarness;
 pub use ledger::{Audit, Ledger};
 pub use producer::{Producer, TestRecord};
 pub use real::{RealKafka, RealKafkaConfig, kafka_tool};
-pub use setup::{cache_dir, repository_root, require_real, skip_or_fail};
+pub use setup::{cache_dir, example_binary, repository_root, require_real, skip_or_fail};

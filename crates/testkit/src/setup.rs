@@ -1,7 +1,7 @@
 //! Where the parts lie that a test run needs, and what to do when they are missing.
 
 use millstream_core::Error;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The cache of jars and wheels: `MILLSTREAM_CACHE`, or `.cache/millstream` in the home directory.
 pub fn cache_dir() -> PathBuf {
@@ -18,6 +18,25 @@ pub fn cache_dir() -> PathBuf {
 pub fn repository_root() -> PathBuf {
     let here = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     here.ancestors().nth(2).expect("the crate lies two levels below the root").to_path_buf()
+}
+
+/// The program that Cargo made of an example of the package in `manifest_dir`. It lies beside the
+/// test that runs: Cargo builds examples together with all tests of their package, and not for one
+/// test that is picked with `--test`.
+///
+/// # Errors
+/// `TEST_PART_MISSING` where it was not built since the example was changed.
+pub fn example_binary(manifest_dir: &str, name: &str) -> Result<PathBuf, Error> {
+    let test = std::env::current_exe().unwrap_or_default();
+    let profile = test.ancestors().nth(2).unwrap_or(Path::new("."));
+    let program = profile.join("examples").join(name);
+    let source = Path::new(manifest_dir).join("examples").join(name).with_extension("rs");
+    let changed = |path: &Path| path.metadata().and_then(|m| m.modified());
+    match (changed(&program), changed(&source)) {
+        (Ok(built), Ok(written)) if built >= written => Ok(program),
+        _ => Err(missing(format!("The example `{name}` was not built since it was changed."))
+            .cure("Run `cargo test` without `--test`, or build the example.")),
+    }
 }
 
 /// Whether a missing real part is a failure.
