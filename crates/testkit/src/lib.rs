@@ -4,6 +4,7 @@
 //! * [`Client`], [`Admin`], [`Producer`]: a plain client on the protocol's own messages, which
 //!   shares no code with the product's Kafka source.
 //! * [`Ledger`]: what was written, and what is lost, duplicated or made up in what was read.
+//! * [`conformance`]: what any source and any sink has to hold.
 //! * [`reader`]: reads tables with the independent `deltalake` wheel.
 //!
 //! What needs Java, Maven or Python is prepared by `scripts/setup-tests.sh`. Where it is missing,
@@ -19,6 +20,7 @@
 
 mod admin;
 mod client;
+pub mod conformance;
 mod harness;
 mod ledger;
 mod producer;
@@ -28,6 +30,7 @@ mod setup;
 
 pub use admin::Admin;
 pub use client::Client;
+pub use conformance::{SinkHarness, SourceHarness};
 pub use harness::KafkaHarness;
 pub use ledger::{Audit, Ledger};
 pub use producer::{Producer, TestRecord};

@@ -14,6 +14,7 @@ use millstream_core::options::{OptionMap, OptionSpec, refuse_unknown};
 use millstream_core::{Error, Result};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Options of the rate source.
@@ -26,13 +27,14 @@ pub const RATE_OPTIONS: &[OptionSpec] = &[OptionSpec {
 }];
 
 const ROWS_PER_SECOND_MAX: i64 = 10_000_000;
+const MICROS_PER_SECOND: i64 = 1_000_000;
 
 /// A stream of numbered rows, so many a second.
 pub struct RateStream {
     rows_per_second: i64,
     env: SharedEnv,
     schema: SchemaRef,
-    pinned_seconds: Mutex<Option<i64>>,
+    pinned_ms: Mutex<Option<i64>>,
 }
 
 impl RateStream {
@@ -67,20 +69,43 @@ impl RateStream {
             ),
             Field::new("value", DataType::Int64, true),
         ]));
-        Ok(RateStream { rows_per_second, env, schema, pinned_seconds: Mutex::new(None) })
+        Ok(RateStream { rows_per_second, env, schema, pinned_ms: Mutex::new(None) })
     }
 }
 
-/// The position's fields: the start of the stream, pinned in `sources/<i>/0`, and the seconds
-/// since then.
-fn parts(position: &Position) -> Result<(i64, i64)> {
-    let field = |name: &str| position.0.get(name).and_then(Value::as_i64);
-    match (field("startMs"), field("seconds")) {
-        (Some(start_ms), Some(seconds)) => Ok((start_ms, seconds)),
-        _ => Err(Error::corrupt(
-            "RATE_OFFSET_MALFORMED",
-            format!("`{}` is not a position of the rate source.", position.0),
-        )),
+impl RateStream {
+    /// The position's fields: the start of the stream, pinned in `sources/<i>/0`, and the seconds
+    /// since then. Rows and times up to there can be counted.
+    fn parts(&self, position: &Position) -> Result<(i64, i64)> {
+        let field = |name: &str| position.0.get(name).and_then(Value::as_i64);
+        let counted = |start_ms: i64, seconds: i64| {
+            seconds.checked_mul(self.rows_per_second)?;
+            start_ms.checked_mul(1_000)?.checked_add(seconds.checked_mul(MICROS_PER_SECOND)?)
+        };
+        match (field("startMs"), field("seconds")) {
+            (Some(start_ms), Some(seconds))
+                if seconds >= 0 && counted(start_ms, seconds).is_some() =>
+            {
+                Ok((start_ms, seconds))
+            }
+            _ => Err(Error::corrupt(
+                "RATE_OFFSET_MALFORMED",
+                format!("`{}` is not a position of the rate source.", position.0),
+            )),
+        }
+    }
+
+    /// The start of the stream, and the seconds from one position of it to another.
+    fn seconds_between(&self, start: &Position, end: &Position) -> Result<(i64, Range<i64>)> {
+        let (start_ms, from) = self.parts(start)?;
+        let (end_of, to) = self.parts(end)?;
+        if start_ms != end_of || to < from {
+            return Err(Error::corrupt(
+                "RATE_OFFSET_MALFORMED",
+                format!("There is no range from `{}` to `{}`.", start.0, end.0),
+            ));
+        }
+        Ok((start_ms, from..to))
     }
 }
 
@@ -103,7 +128,7 @@ impl Source for RateStream {
     }
 
     async fn pin_available_now(&self) -> Result<()> {
-        *self.pinned_seconds.lock() = Some(self.env.now_ms());
+        *self.pinned_ms.lock() = Some(self.env.now_ms());
         Ok(())
     }
 
@@ -113,8 +138,8 @@ impl Source for RateStream {
         _detail: Option<&Value>,
         _limit: Limit,
     ) -> Result<Admitted> {
-        let (start_ms, seconds) = parts(start)?;
-        let now_ms = self.pinned_seconds.lock().unwrap_or_else(|| self.env.now_ms());
+        let (start_ms, seconds) = self.parts(start)?;
+        let now_ms = self.pinned_ms.lock().unwrap_or_else(|| self.env.now_ms());
         // A clock that went back must not take the stream back.
         let latest = ((now_ms - start_ms) / 1000).max(seconds);
         let end = position(start_ms, latest);
@@ -127,6 +152,7 @@ impl Source for RateStream {
     }
 
     async fn range_between(&self, start: &Position, end: &Position) -> Result<SourceRange> {
+        self.seconds_between(start, end)?;
         Ok(SourceRange { start: start.clone(), end: end.clone(), detail: Value::Null })
     }
 
@@ -145,13 +171,12 @@ impl StreamingSource for RateStream {
         range: &SourceRange,
         settings: ScanSettings,
     ) -> Result<Arc<dyn PartitionedScan>> {
-        let (start_ms, from) = parts(&range.start)?;
-        let (_, to) = parts(&range.end)?;
+        let (start_ms, seconds) = self.seconds_between(&range.start, &range.end)?;
         Ok(Arc::new(RateScan {
             schema: self.schema.clone(),
             rows_per_second: self.rows_per_second,
             start_ms,
-            rows: from * self.rows_per_second..to * self.rows_per_second,
+            rows: seconds.start * self.rows_per_second..seconds.end * self.rows_per_second,
             batch_rows: i64::try_from(settings.batch_rows.max(1)).unwrap_or(i64::MAX),
         }))
     }
@@ -166,7 +191,7 @@ struct RateScan {
     schema: SchemaRef,
     rows_per_second: i64,
     start_ms: i64,
-    rows: std::ops::Range<i64>,
+    rows: Range<i64>,
     batch_rows: i64,
 }
 
@@ -175,9 +200,14 @@ impl RateScan {
         schema: &SchemaRef,
         start_ms: i64,
         rate: i64,
-        rows: std::ops::Range<i64>,
+        rows: Range<i64>,
     ) -> Result<RecordBatch> {
-        let micros = rows.clone().map(|row| start_ms * 1000 + row * 1_000_000 / rate);
+        // Whole seconds first: at ten million rows a second the product of a row's number and a
+        // million leaves 64 bits after ten days.
+        let micros = rows.clone().map(|row| {
+            let within = row % rate * MICROS_PER_SECOND / rate;
+            start_ms * 1_000 + row / rate * MICROS_PER_SECOND + within
+        });
         let timestamps = TimestampMicrosecondArray::from_iter_values(micros).with_timezone("UTC");
         let values = Int64Array::from_iter_values(rows);
         RecordBatch::try_new(schema.clone(), vec![Arc::new(timestamps), Arc::new(values)])
