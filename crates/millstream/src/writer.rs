@@ -250,6 +250,9 @@ impl DataStreamWriter {
         let mode = self.mode.clone()?;
         let (sink, path) = self.sink(mode)?;
         let checkpoint = self.checkpoint(path.as_deref())?;
+        if matches!(sink, SinkSpec::Memory) {
+            refuse_recovery(&checkpoint)?;
+        }
         let letters = DeadLetterRequest::from_options(
             self.options.get(DEAD_LETTER_OPTION),
             self.options.get(DEAD_LETTER_CASTS_OPTION),
@@ -392,6 +395,25 @@ impl DataStreamWriter {
         let unique = format!("millstream-{}", self.data.session().env().uuid());
         Ok(std::env::temp_dir().join(unique))
     }
+}
+
+/// A memory table begins anew with its query: with a checkpoint that is further, the rows of the
+/// batches before would be missing without a word. Spark refuses as well.
+fn refuse_recovery(checkpoint: &Path) -> Result<()> {
+    let offsets = checkpoint.join("offsets");
+    let begun = std::fs::read_dir(&offsets).is_ok_and(|mut entries| entries.next().is_some());
+    if !begun {
+        return Ok(());
+    }
+    Err(Error::invalid(
+        "MEMORY_SINK_NOT_RECOVERABLE",
+        format!(
+            "This query does not support recovering from checkpoint location. Delete {} to start \
+             over.",
+            offsets.display()
+        ),
+    )
+    .cure("Leave `checkpointLocation` out for a memory sink, or write to a table."))
 }
 
 /// Where the dead letters of the table at `table` go.

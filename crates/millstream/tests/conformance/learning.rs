@@ -77,14 +77,38 @@ async fn batches_of_another_process_are_not_taken_for_those_of_this_one() {
     for id in [1, 2, 3] {
         stream.add_data(ids(&[id])).unwrap();
     }
-    let query = start(&session, &stream, directory.path(), Trigger::AvailableNow).await.unwrap();
-    query.await_termination().await.unwrap();
+    into_nothing(&session, &stream, directory.path()).await.unwrap();
 
     // The stream of the next process is empty, and its checkpoint is three batches further.
     let next = MemoryStream::new(ids(&[]).schema());
     next.add_data(ids(&[7])).unwrap();
     let session = Session::builder().build().unwrap();
-    let query = start(&session, &next, directory.path(), Trigger::AvailableNow).await.unwrap();
-    let error = query.await_termination().await.unwrap_err();
+    let error = into_nothing(&session, &next, directory.path()).await.unwrap_err();
     assert_eq!(error.code(), "MEMORY_STREAM_GONE", "{error}");
+}
+
+/// Reads what there is into a sink that keeps nothing.
+async fn into_nothing(
+    session: &Session,
+    stream: &Arc<MemoryStream>,
+    checkpoint: &Path,
+) -> Result<()> {
+    let writer = session.read_memory(stream)?.write_stream().format("noop");
+    let writer = writer.option("checkpointLocation", checkpoint.display());
+    let query = writer.trigger(Trigger::AvailableNow).start_query().await?;
+    query.await_termination().await
+}
+
+#[tokio::test]
+async fn a_memory_table_is_not_continued_with_rows_missing() {
+    let directory = tempfile::tempdir().unwrap();
+    let stream = MemoryStream::new(ids(&[]).schema());
+    let session = Session::builder().build().unwrap();
+    stream.add_data(ids(&[1, 2])).unwrap();
+    let query = start(&session, &stream, directory.path(), Trigger::AvailableNow).await.unwrap();
+    query.await_termination().await.unwrap();
+    stream.add_data(ids(&[3])).unwrap();
+    let error = start(&session, &stream, directory.path(), Trigger::AvailableNow).await;
+    assert_eq!(error.unwrap_err().code(), "MEMORY_SINK_NOT_RECOVERABLE");
+    assert_eq!(sum(&session).await, 3, "the rows of the query before stay");
 }
