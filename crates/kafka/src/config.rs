@@ -10,7 +10,7 @@ use crate::subscription::{Subscription, TopicPattern};
 use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
 pub(crate) use limits::{NoMatch, OffsetLimit};
 use millstream_core::offsets::TopicPartition;
-use millstream_core::options::{OptionMap, did_you_mean, refuse_unknown};
+use millstream_core::options::{OptionMap, OptionSpec, did_you_mean, refuse_unknown};
 use millstream_core::trigger::parse_interval;
 use millstream_core::{Error, Result};
 use std::collections::BTreeMap;
@@ -78,6 +78,7 @@ pub struct KafkaConfig {
     pub(crate) offset_attempts: u32,
     pub(crate) offset_retry_interval: Duration,
     pub(crate) client: ClientSettings,
+    portable: OptionMap,
 }
 
 pub(crate) fn invalid(message: impl Into<String>) -> Error {
@@ -142,6 +143,7 @@ impl KafkaConfig {
             offset_attempts: number(options, "fetchOffset.numRetries", 1..=1_000)?.unwrap_or(3),
             offset_retry_interval: millis(options, "fetchOffset.retryIntervalMs", 1_000, 0)?,
             client: client_settings(options, bootstrap)?,
+            portable: portable(options, &[SOURCE_OPTIONS, CLIENT_KEYS]),
         };
         config.warn(options);
         Ok(config)
@@ -163,6 +165,12 @@ impl KafkaConfig {
             fields.push(Field::new("headers", DataType::List(headers_item()), true));
         }
         Arc::new(Schema::new(fields))
+    }
+
+    /// The options as they were given, without those that hold a secret: what may be written down
+    /// for another process to read the same records.
+    pub fn portable_options(&self) -> &OptionMap {
+        &self.portable
     }
 
     /// Which mode it was made for.
@@ -210,6 +218,16 @@ pub(crate) fn header_fields() -> Fields {
         Field::new("key", DataType::Utf8, true),
         Field::new("value", DataType::Binary, true),
     ])
+}
+
+/// What `tables` know and do not call a secret. An option that no table knows is left out as well:
+/// what is not understood may hold anything.
+fn portable(options: &OptionMap, tables: &[&[OptionSpec]]) -> OptionMap {
+    let may_travel = |name: &str| {
+        let spec = tables.iter().flat_map(|t| t.iter()).find(|s| s.name.eq_ignore_ascii_case(name));
+        spec.is_some_and(|s| !s.secret)
+    };
+    options.iter().filter(|(name, _)| may_travel(name)).collect()
 }
 
 /// Refuses `kafka.*` keys by name: those that would break a promise, those to come, the others.

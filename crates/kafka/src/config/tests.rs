@@ -437,3 +437,41 @@ fn every_row_of_the_tables_is_read_in_any_case() {
         assert!(!row.meaning.is_empty());
     }
 }
+
+#[test]
+fn secrets_do_not_travel() {
+    const TABLE: &[OptionSpec] = &[OptionSpec {
+        name: "kafka.sasl.password",
+        scope: "stream",
+        default: "",
+        meaning: "",
+        secret: true,
+    }];
+    let planted = [
+        ("kafka.sasl.password", "hunter2"),
+        ("KAFKA.SASL.Password", "hunter2"),
+        ("kafka.sasl.jaas.config", "password=\"hunter2\""),
+        ("kafka.ssl.keystore.password", "hunter2"),
+        ("my.token", "hunter2"),
+    ];
+    for secret in planted {
+        let options: OptionMap = [SERVERS, secret, ("SubScribe", "t")].into_iter().collect();
+        let kept = portable(&options, &[TABLE, SOURCE_OPTIONS, CLIENT_KEYS]);
+        let kept: Vec<(&str, &str)> = kept.iter().collect();
+        assert_eq!(kept, [SERVERS, ("SubScribe", "t")], "{secret:?}");
+    }
+    let config = stream(&[("includeHeaders", "true")]).unwrap();
+    let kept: Vec<(&str, &str)> = config.portable_options().iter().collect();
+    assert_eq!(kept, [SERVERS, TOPIC, ("includeHeaders", "true")]);
+}
+
+#[test]
+fn options_with_the_name_of_a_secret_are_marked_as_one() {
+    for spec in SOURCE_OPTIONS.iter().chain(CLIENT_KEYS) {
+        let name = spec.name.to_lowercase();
+        let words = ["password", "jaas", "secret", "token", "keystore.key", "credential"];
+        if words.iter().any(|word| name.contains(word)) {
+            assert!(spec.secret, "`{}` is not marked as a secret", spec.name);
+        }
+    }
+}

@@ -40,4 +40,9 @@ impl PartitionedScan for CountedScan {
         });
         Ok(Box::pin(RecordBatchStreamAdapter::new(schema, counted)))
     }
+
+    /// That of the scan: who executes the plan counts for himself.
+    fn description(&self) -> millstream_core::Result<serde_json::Value> {
+        self.inner.description()
+    }
 }

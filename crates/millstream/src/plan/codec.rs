@@ -96,11 +96,11 @@ pub fn decode_bound(
         .map_err(from_datafusion)
 }
 
-fn not_serializable(what: &str) -> Error {
+pub(crate) fn not_serializable(what: &str) -> Error {
     Error::invalid("PLAN_NOT_SERIALIZABLE", format!("The plan cannot be stored: {what}."))
 }
 
-fn malformed(why: &dyn fmt::Display) -> Error {
+pub(crate) fn malformed(why: &dyn fmt::Display) -> Error {
     Error::corrupt("PLAN_MALFORMED", format!("The stored plan cannot be read: {why}."))
 }
 

@@ -3,6 +3,7 @@
 use super::analyze::Rel;
 use super::dead_letter::CastCheck;
 use super::error::from_datafusion;
+use super::from_json::FromJsonCall;
 use super::stream::{StreamDefinition, StreamTable};
 use crate::execute::dead_letters::OWN_COLUMNS;
 use arrow::datatypes::SchemaRef;
@@ -10,7 +11,6 @@ use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::datasource::{provider_as_source, source_as_provider};
 use datafusion::logical_expr::{LogicalPlan, TableScan};
 use millstream_core::{Error, Result};
-use millstream_json::FromJson;
 use millstream_types::StructType;
 use std::fmt;
 use std::sync::Arc;
@@ -40,7 +40,7 @@ pub struct DeadLetterPlan {
     /// Table name or path as written; empty for `<table>_dead_letters`.
     pub target: String,
     /// Decodes the stream's `value`; `None` where the query only names casts.
-    pub decoder: Option<Arc<FromJson>>,
+    pub(crate) decoding: Option<FromJsonCall>,
     /// The casts it names, each over the columns before its own.
     pub casts: Vec<CastCheck>,
     /// The stream's schema in the plan: its own columns, the decoded one, those of the casts.

@@ -5,8 +5,8 @@ use super::progress::Stopwatch;
 use super::run::Run;
 use crate::checkpoint::LoggedBatch;
 use crate::execute::dead_letters::DeadLetterTap;
-use crate::execute::{CountedScan, name_the_record, run_attempt};
-use crate::plan::{BatchBinding, PartitionedScan, bind};
+use crate::execute::{name_the_record, run_attempt};
+use crate::plan::{BatchBinding, bind};
 use crate::sinks::{DataSink, StageInfo};
 use millstream_core::contract::{CommitOutcome, CommitTag, SourceRange, Staged};
 use millstream_core::fault::{Moment, point};
@@ -183,7 +183,7 @@ impl Run {
         });
         let rows: Vec<Arc<AtomicU64>> =
             ranges.iter().map(|_| Arc::new(AtomicU64::new(0))).collect();
-        let scans = self.scans(ranges, &rows, tap.as_ref())?;
+        let scans = self.flow.scans(ranges, &rows, tap.as_ref())?;
         let binding = BatchBinding { batch_time_ms: logged.batch_time_ms(), scans };
         let plan = bind(&self.flow.template, &binding)?;
         watch.lap("queryPlanning");
@@ -224,29 +224,6 @@ impl Run {
             input_watermarks_ms: Vec::new(),
             metrics: Metrics { rows_in, rows_out, extra: Value::Null },
         })
-    }
-
-    fn scans(
-        &self,
-        ranges: &[SourceRange],
-        rows: &[Arc<AtomicU64>],
-        tap: Option<&Arc<DeadLetterTap>>,
-    ) -> Result<Vec<Arc<dyn PartitionedScan>>> {
-        let mut scans: Vec<Arc<dyn PartitionedScan>> = Vec::with_capacity(ranges.len());
-        for (at, (source, range)) in self.flow.sources.iter().zip(ranges).enumerate() {
-            let scan = source.clone().scan(range, self.flow.scan)?;
-            let scan: Arc<dyn PartitionedScan> = match rows.get(at) {
-                Some(rows) => CountedScan::new(scan, rows.clone()),
-                None => scan,
-            };
-            scans.push(match (&self.flow.dead_letters, tap) {
-                (Some(letters), Some(tap)) if letters.stream == at => {
-                    letters.rules.apply(scan, source.schema(), tap)
-                }
-                _ => scan,
-            });
-        }
-        Ok(scans)
     }
 }
 

@@ -1,15 +1,19 @@
 //! Everything one query needs, resolved before its first batch.
 
 use super::handle::ProgressListener;
-use crate::execute::dead_letters::LetterRules;
-use crate::plan::PhysicalTemplate;
+use crate::execute::CountedScan;
+use crate::execute::dead_letters::{DeadLetterTap, LetterRules};
+use crate::plan::{PartitionedScan, PhysicalTemplate};
 use crate::sinks::DataSink;
 use crate::sources::{ScanSettings, StreamingSource};
 use datafusion::execution::TaskContext;
+use millstream_core::Result;
+use millstream_core::contract::SourceRange;
 use millstream_core::trigger::Trigger;
 use serde_json::Value;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 /// A checked flow: from streams through a plan into a sink, with its checkpoint.
 pub(crate) struct Flow {
@@ -58,4 +62,35 @@ impl Flow {
     pub(crate) fn source_identities(&self) -> Vec<Value> {
         self.sources.iter().map(|s| s.identity()).collect()
     }
+
+    /// Fills the holes of the plan for one batch: rows are counted into `rows`, dead letters go to
+    /// `tap`.
+    ///
+    /// # Errors
+    /// Where a range is not one of its source's.
+    pub(crate) fn scans(
+        &self,
+        ranges: &[SourceRange],
+        rows: &[Arc<AtomicU64>],
+        tap: Option<&Arc<DeadLetterTap>>,
+    ) -> Result<Vec<Arc<dyn PartitionedScan>>> {
+        let mut scans: Vec<Arc<dyn PartitionedScan>> = Vec::with_capacity(ranges.len());
+        for (at, (source, range)) in self.sources.iter().zip(ranges).enumerate() {
+            let scan = source.clone().scan(range, self.scan)?;
+            let scan: Arc<dyn PartitionedScan> = match rows.get(at) {
+                Some(rows) => CountedScan::new(scan, rows.clone()),
+                None => scan,
+            };
+            scans.push(match (&self.dead_letters, tap) {
+                (Some(letters), Some(tap)) if letters.stream == at => {
+                    letters.rules.apply(scan, source.schema(), tap)
+                }
+                _ => scan,
+            });
+        }
+        Ok(scans)
+    }
 }
+
+#[cfg(test)]
+mod tests;

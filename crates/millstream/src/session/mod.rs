@@ -30,7 +30,7 @@ use crate::plan::analyze::{Analyzer, Rel};
 use crate::plan::{StreamDefinition, error};
 use crate::reader::DataStreamReader;
 use crate::sinks::MemoryTables;
-use crate::sources::{MemoryStream, StreamingSource};
+use crate::sources::{MemoryStream, SourceScans, StreamingSource};
 use datafusion::catalog::TableProvider;
 use datafusion::execution::SessionState;
 use datafusion::execution::runtime_env::RuntimeEnv;
@@ -369,6 +369,11 @@ impl Session {
     /// DataFusion's state for batch queries, which use all cores.
     pub(crate) fn batch_state(&self) -> SessionState {
         state::batch(&self.conf(), &self.functions(), &self.0.runtime)
+    }
+
+    /// Makes the scans of bound plans that come from elsewhere ([`crate::plan::decode_bound`]).
+    pub fn scan_resolver(&self) -> SourceScans {
+        SourceScans::new(self.env())
     }
 
     pub(crate) fn batches_to_retain(&self) -> u64 {

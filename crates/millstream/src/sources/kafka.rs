@@ -1,20 +1,20 @@
 //! Kafka as a streaming source: the engine's side of [`millstream_kafka::KafkaSource`].
 
+mod scan;
+
+pub(crate) use scan::{KafkaScan, SourceKey, StoredKafkaScan};
+
 use super::{ScanSettings, SourceMetrics, StreamingSource};
 use crate::plan::PartitionedScan;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
-use datafusion::execution::SendableRecordBatchStream;
-use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use futures::StreamExt as _;
+use millstream_core::Result;
 use millstream_core::contract::{Admitted, Limit, Position, Source, SourceRange};
 use millstream_core::env::SharedEnv;
 use millstream_core::offsets::Offsets;
 use millstream_core::options::OptionMap;
-use millstream_core::{Error, Result};
-use millstream_kafka::{KafkaConfig, KafkaSource, ReadMode, ReadOptions, Split};
+use millstream_kafka::{KafkaConfig, KafkaSource, ReadMode};
 use serde_json::Value;
-use std::fmt;
 use std::sync::Arc;
 
 /// A Kafka subscription that the engine can plan and execute.
@@ -93,26 +93,6 @@ impl StreamingSource for KafkaStream {
     }
 }
 
-/// Offsets that one more task must be worth; below it, a batch is read by fewer tasks and makes
-/// fewer files.
-const TASK_OFFSETS_MIN: i64 = 5_000;
-
-/// Deals splits to at most `parallelism` tasks, the longest first to the task with the least.
-fn deal(mut splits: Vec<Split>, parallelism: usize) -> Vec<Vec<Split>> {
-    let total: i64 = splits.iter().map(Split::len).sum();
-    let worthwhile = usize::try_from(total / TASK_OFFSETS_MIN).unwrap_or(usize::MAX).max(1);
-    let tasks = parallelism.min(splits.len()).min(worthwhile).max(1);
-    let mut dealt: Vec<(i64, Vec<Split>)> = (0..tasks).map(|_| (0, Vec::new())).collect();
-    splits.sort_by_key(|split| std::cmp::Reverse(split.len()));
-    for split in splits {
-        if let Some((load, task)) = dealt.iter_mut().min_by_key(|(load, _)| *load) {
-            *load += split.len();
-            task.push(split);
-        }
-    }
-    dealt.into_iter().map(|(_, task)| task).collect()
-}
-
 /// Spark's `minOffsetsBehindLatest` and its like (`KafkaMicroBatchStream.metrics`).
 fn offsets_behind(end: &Position, latest: &Position) -> Option<SourceMetrics> {
     let end = Offsets::parse(&end.0.to_string()).ok()?;
@@ -126,63 +106,4 @@ fn offsets_behind(end: &Position, latest: &Position) -> Option<SourceMetrics> {
         ("maxOffsetsBehindLatest".to_owned(), max.to_string()),
         ("minOffsetsBehindLatest".to_owned(), min.to_string()),
     ]))
-}
-
-/// One range of a Kafka subscription, dealt to tasks.
-pub(crate) struct KafkaScan {
-    source: Arc<KafkaSource>,
-    schema: SchemaRef,
-    tasks: Vec<Vec<Split>>,
-    options: ReadOptions,
-}
-
-impl KafkaScan {
-    pub(crate) fn new(
-        source: &Arc<KafkaSource>,
-        schema: SchemaRef,
-        range: &SourceRange,
-        settings: ScanSettings,
-    ) -> Result<Self> {
-        let splits = source.splits(range, settings.parallelism)?;
-        Ok(KafkaScan {
-            source: source.clone(),
-            schema,
-            tasks: deal(splits, settings.parallelism),
-            options: ReadOptions {
-                batch_rows: settings.batch_rows,
-                batch_bytes: settings.batch_bytes,
-                ..ReadOptions::default()
-            },
-        })
-    }
-}
-
-impl fmt::Debug for KafkaScan {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("KafkaScan").field("tasks", &self.tasks).finish_non_exhaustive()
-    }
-}
-
-impl PartitionedScan for KafkaScan {
-    fn partitions(&self) -> usize {
-        self.tasks.len()
-    }
-
-    fn execute(
-        &self,
-        partition: usize,
-        projection: Option<&[usize]>,
-    ) -> datafusion::error::Result<SendableRecordBatchStream> {
-        let schema = super::projected(&self.schema, projection)?;
-        let splits = self.tasks.get(partition).cloned().ok_or_else(|| {
-            let error = Error::internal(format!("task {partition} of {}", self.tasks.len()));
-            super::to_datafusion(error)
-        })?;
-        let projection = projection.map(<[usize]>::to_vec);
-        let batches = self
-            .source
-            .read(splits, projection, self.options.clone())
-            .map(|batch| batch.map_err(super::to_datafusion));
-        Ok(Box::pin(RecordBatchStreamAdapter::new(schema, batches)))
-    }
 }

@@ -6,12 +6,15 @@
 mod kafka;
 mod memory;
 mod rate;
+mod stored;
 
 pub(crate) use kafka::KafkaScan;
 pub use kafka::KafkaStream;
 pub(crate) use memory::identity as memory_identity;
 pub use memory::{MemorySource, MemoryStream};
 pub use rate::RateStream;
+pub use stored::SourceScans;
+pub(crate) use stored::StoredScan;
 
 use crate::plan::PartitionedScan;
 use arrow::datatypes::SchemaRef;

@@ -7,25 +7,25 @@
 //! replay them. A NULL value (a tombstone) decodes to NULL and passes.
 
 mod casts;
+mod scan;
 
 use casts::CastingScan;
 pub use casts::{CAST_FAILED, LetterCast, letter_casts};
+pub use scan::DecodingScan;
+pub(crate) use scan::StoredDecodingScan;
 
 use crate::plan::PartitionedScan;
+use crate::plan::from_json::FromJsonCall;
 use crate::sinks::{DataSink, TaskOutput, TaskWriter};
-use crate::sources::to_datafusion;
 use arrow::array::{
     ArrayRef, BooleanArray, Int64Array, RecordBatch, StringArray, UInt64Array, new_null_array,
 };
 use arrow::compute::{filter_record_batch, take};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
-use datafusion::error::DataFusionError;
-use datafusion::execution::SendableRecordBatchStream;
-use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use futures::StreamExt as _;
+use arrow::error::ArrowError;
 use millstream_core::ids::{AttemptId, BatchId, QueryId};
 use millstream_core::{Error, Result};
-use millstream_json::{BadRow, FromJson, Report};
+use millstream_json::BadRow;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -149,33 +149,33 @@ impl fmt::Debug for DeadLetterTap {
 
 /// What makes a record of one stream a dead letter.
 #[derive(Debug, Clone)]
-pub struct LetterRules {
+pub(crate) struct LetterRules {
     /// Decodes the `value`, where the query does.
-    pub decoder: Option<Arc<FromJson>>,
+    pub(crate) decoding: Option<FromJsonCall>,
     /// The casts that count.
-    pub casts: Vec<LetterCast>,
+    pub(crate) casts: Vec<LetterCast>,
     /// The stream's schema in the plan: its own columns, the decoded one, those of the casts.
-    pub schema: SchemaRef,
+    pub(crate) schema: SchemaRef,
 }
 
 impl LetterRules {
     /// `scan`, whose rows have the schema `source`, without its dead letters.
-    pub fn apply(
+    pub(crate) fn apply(
         &self,
         scan: Arc<dyn PartitionedScan>,
         source: SchemaRef,
         tap: &Arc<DeadLetterTap>,
     ) -> Arc<dyn PartitionedScan> {
-        let (scan, source): (Arc<dyn PartitionedScan>, _) = match &self.decoder {
+        let (scan, source): (Arc<dyn PartitionedScan>, _) = match &self.decoding {
             None => (scan, source),
-            Some(decoder) => {
+            Some(decoding) => {
                 // Casts read any column of the record; without them the plan's are enough.
                 let schema = match self.casts.is_empty() {
                     true => self.schema.clone(),
-                    false => with_decoded(&source, decoder),
+                    false => with_decoded(&source, decoding),
                 };
-                let decoder = decoder.clone();
-                (DecodingScan::new(scan, source, schema.clone(), decoder, tap.clone()), schema)
+                let decoding = decoding.clone();
+                (DecodingScan::new(scan, source, schema.clone(), decoding, tap.clone()), schema)
             }
         };
         if self.casts.is_empty() {
@@ -186,101 +186,14 @@ impl LetterRules {
 }
 
 /// The columns of `source` and the decoded one.
-pub fn with_decoded(source: &Schema, decoder: &FromJson) -> SchemaRef {
-    let decoded = Field::new(DECODED_COLUMN, decoder.data_type().to_arrow(), true);
+pub(crate) fn with_decoded(source: &Schema, decoding: &FromJsonCall) -> SchemaRef {
+    let decoded = Field::new(DECODED_COLUMN, decoding.arrow_type(), true);
     let fields = source.fields().iter().map(|f| f.as_ref().clone()).chain([decoded]);
     Arc::new(Schema::new(fields.collect::<Vec<_>>()))
 }
 
-/// A scan with the decoded column, without the records that do not decode.
-#[derive(Debug)]
-pub struct DecodingScan {
-    inner: Arc<dyn PartitionedScan>,
-    /// Schema of `inner`.
-    source: SchemaRef,
-    /// Schema that the plan knows: columns of `inner` by name, and the decoded one.
-    schema: SchemaRef,
-    decoder: Arc<FromJson>,
-    tap: Arc<DeadLetterTap>,
-}
-
-impl DecodingScan {
-    /// Decodes the `value` of `inner`'s records into `schema`'s decoded column.
-    pub fn new(
-        inner: Arc<dyn PartitionedScan>,
-        source: SchemaRef,
-        schema: SchemaRef,
-        decoder: Arc<FromJson>,
-        tap: Arc<DeadLetterTap>,
-    ) -> Arc<Self> {
-        Arc::new(DecodingScan { inner, source, schema, decoder, tap })
-    }
-
-    /// Columns of the source that this scan reads for the columns asked for.
-    fn needed(&self, wanted: &Schema) -> Vec<usize> {
-        let kept = |name: &str| KEPT.contains(&name) || wanted.index_of(name).is_ok();
-        let fields = self.source.fields().iter().enumerate();
-        fields.filter(|(_, field)| kept(field.name())).map(|(at, _)| at).collect()
-    }
-}
-
-impl PartitionedScan for DecodingScan {
-    fn partitions(&self) -> usize {
-        self.inner.partitions()
-    }
-
-    fn execute(
-        &self,
-        partition: usize,
-        projection: Option<&[usize]>,
-    ) -> datafusion::error::Result<SendableRecordBatchStream> {
-        let wanted = crate::sources::projected(&self.schema, projection)?;
-        let records = self.inner.execute(partition, Some(&self.needed(&wanted)))?;
-        let (decoder, tap, output) = (self.decoder.clone(), self.tap.clone(), wanted.clone());
-        let decoded = records.map(move |records| {
-            let records = records?;
-            split(&records, &output, &decoder, |bad| tap.write(partition, &records, bad))
-        });
-        Ok(Box::pin(RecordBatchStreamAdapter::new(wanted, decoded)))
-    }
-}
-
-/// The good rows of `records` with the columns of `wanted`; the bad ones go to `dead_letter`.
-fn split(
-    records: &RecordBatch,
-    wanted: &SchemaRef,
-    decoder: &FromJson,
-    dead_letter: impl FnOnce(&[BadRow]) -> Result<()>,
-) -> Result<RecordBatch, DataFusionError> {
-    let value = records
-        .column_by_name(VALUE)
-        .ok_or_else(|| DataFusionError::Internal("the scan has no column `value`".to_owned()))?;
-    let decoded =
-        decoder.decode(value, Report::BadRows).map_err(|e| to_datafusion(Error::from(e)))?;
-    let columns = wanted
-        .fields()
-        .iter()
-        .map(|field| match field.name().as_str() {
-            DECODED_COLUMN => Ok(decoded.array.clone()),
-            name => records.column_by_name(name).cloned().ok_or_else(|| {
-                DataFusionError::Internal(format!("the scan has no column `{name}`"))
-            }),
-        })
-        .collect::<Result<Vec<_>, _>>()?;
-    let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(records.num_rows()));
-    let rows = RecordBatch::try_new_with_options(wanted.clone(), columns, &options)?;
-    if decoded.bad.is_empty() {
-        return Ok(rows);
-    }
-    dead_letter(&decoded.bad).map_err(to_datafusion)?;
-    Ok(without(&rows, &decoded.bad)?)
-}
-
 /// `rows` without those that are named.
-fn without(
-    rows: &RecordBatch,
-    bad: &[BadRow],
-) -> std::result::Result<RecordBatch, arrow::error::ArrowError> {
+fn without(rows: &RecordBatch, bad: &[BadRow]) -> Result<RecordBatch, ArrowError> {
     let mut good = vec![true; rows.num_rows()];
     for bad in bad {
         if let Some(slot) = good.get_mut(bad.row) {

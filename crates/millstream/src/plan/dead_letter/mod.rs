@@ -71,7 +71,7 @@ pub(crate) fn lift(
     let letters = DeadLetterPlan {
         stream,
         target: request.target.clone(),
-        decoder: call.map(|call| Arc::clone(call.decoder())),
+        decoding: call,
         casts,
         schema: definition.schema.clone(),
     };
