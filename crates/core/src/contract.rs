@@ -24,6 +24,18 @@ pub struct SourceRange {
     pub detail: serde_json::Value,
 }
 
+impl SourceRange {
+    /// From `start` to `end`, for sources that need nothing else to read it again.
+    pub fn new(start: Position, end: Position) -> Self {
+        SourceRange { start, end, detail: serde_json::Value::Null }
+    }
+
+    /// The range that reads nothing, at `position`.
+    pub fn empty(position: Position) -> Self {
+        SourceRange::new(position.clone(), position)
+    }
+}
+
 /// How much a source may admit into the next batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Limit {

@@ -354,11 +354,7 @@ proptest! {
             plan,
             sources: values
                 .into_iter()
-                .map(|v| v.map(|(start, end)| SourceRange {
-                    start: Position(start),
-                    end: Position(end),
-                    detail: Value::Null,
-                }))
+                .map(|v| v.map(|(start, end)| SourceRange::new(Position(start), Position(end))))
                 .collect(),
             ..intent()
         };

@@ -151,11 +151,7 @@ impl Run {
                 .iter()
                 .zip(&self.at.positions)
                 .map(|(range, start)| {
-                    Ok(range.clone().unwrap_or_else(|| SourceRange {
-                        start: start.clone(),
-                        end: start.clone(),
-                        detail: Value::Null,
-                    }))
+                    Ok(range.clone().unwrap_or_else(|| SourceRange::empty(start.clone())))
                 })
                 .collect();
         }

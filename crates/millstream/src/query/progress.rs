@@ -119,8 +119,7 @@ impl Run {
         }
         let mut progress = self.progress(watch, self.at.next);
         let at_rest = self.at.positions.iter().enumerate().map(|(at, position)| {
-            let range =
-                SourceRange { start: position.clone(), end: position.clone(), detail: Value::Null };
+            let range = SourceRange::empty(position.clone());
             self.source_progress(at, &range, 0, 0.0, 0.0, self.at.next, watch)
         });
         progress.sources = at_rest.collect();

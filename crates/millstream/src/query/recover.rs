@@ -284,16 +284,14 @@ impl Run {
             let of_intent = logged.intent.as_ref().and_then(|i| i.sources.get(index).cloned());
             let range = match (of_intent.flatten(), end) {
                 (Some(range), _) => range,
-                (None, Some(end)) => {
-                    SourceRange { start: end.clone(), end: end.clone(), detail: Value::Null }
-                }
+                (None, Some(end)) => SourceRange::empty(end.clone()),
                 // A source without offsets so far still stands at its start.
                 (None, None) => {
                     let start = match self.checkpoint.source_start(index).await? {
                         Some(start) => start,
                         None => return Err(no_position(index, logged.batch)),
                     };
-                    SourceRange { start: start.clone(), end: start, detail: Value::Null }
+                    SourceRange::empty(start)
                 }
             };
             ranges.push(range);

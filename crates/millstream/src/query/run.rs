@@ -122,9 +122,8 @@ impl Run {
             watch.latest.push(admitted.latest);
             // A source without news reads an empty range, so that the batch names every source.
             ranges.push(admitted.range.unwrap_or_else(|| SourceRange {
-                start: start.clone(),
-                end: start.clone(),
                 detail: detail.clone().unwrap_or(Value::Null),
+                ..SourceRange::empty(start.clone())
             }));
         }
         watch.lap("latestOffset");

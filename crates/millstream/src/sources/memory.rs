@@ -159,11 +159,7 @@ impl Source for MemorySource {
         }
         let to = self.pinned.lock().map_or(len, |pinned| pinned.min(len)).max(from);
         let end = Position(json!(to));
-        let range = (to > from).then(|| SourceRange {
-            start: start.clone(),
-            end: end.clone(),
-            detail: Value::Null,
-        });
+        let range = (to > from).then(|| SourceRange::new(start.clone(), end.clone()));
         Ok(Admitted { range, latest: Position(json!(len)) })
     }
 
@@ -179,7 +175,7 @@ impl Source for MemorySource {
                 format!("There is no range from `{from}` to `{to}`."),
             ));
         }
-        Ok(SourceRange { start: start.clone(), end: end.clone(), detail: Value::Null })
+        Ok(SourceRange::new(start.clone(), end.clone()))
     }
 
     async fn completed(&self, _end: &Position) -> Result<()> {

@@ -143,17 +143,13 @@ impl Source for RateStream {
         // A clock that went back must not take the stream back.
         let latest = ((now_ms - start_ms) / 1000).max(seconds);
         let end = position(start_ms, latest);
-        let range = (latest > seconds).then(|| SourceRange {
-            start: start.clone(),
-            end: end.clone(),
-            detail: Value::Null,
-        });
+        let range = (latest > seconds).then(|| SourceRange::new(start.clone(), end.clone()));
         Ok(Admitted { range, latest: end })
     }
 
     async fn range_between(&self, start: &Position, end: &Position) -> Result<SourceRange> {
         self.seconds_between(start, end)?;
-        Ok(SourceRange { start: start.clone(), end: end.clone(), detail: Value::Null })
+        Ok(SourceRange::new(start.clone(), end.clone()))
     }
 
     async fn completed(&self, _end: &Position) -> Result<()> {

@@ -26,11 +26,10 @@ fn ledger_entry(batch: u64) -> LedgerEntry {
         attempt: None,
         epoch: Epoch(1),
         batch_time_ms: 0,
-        sources: vec![Some(SourceRange {
-            start: Position(json!({"t": {"0": from}})),
-            end: Position(json!({"t": {"0": from + ROWS_A_BATCH}})),
-            detail: serde_json::Value::Null,
-        })],
+        sources: vec![Some(SourceRange::new(
+            Position(json!({"t": {"0": from}})),
+            Position(json!({"t": {"0": from + ROWS_A_BATCH}})),
+        ))],
         rows_in: Some(vec![10]),
         rows_out: Some(vec![10]),
     }

@@ -61,11 +61,7 @@ impl Run {
         end: &[u32],
     ) -> Result<(Vec<u8>, Digest), Died> {
         let id = world.rng.uuid();
-        let range = SourceRange {
-            start: position(&self.positions),
-            end: position(end),
-            detail: Value::Null,
-        };
+        let range = SourceRange::new(position(&self.positions), position(end));
         let intent = Intent {
             query: self.query,
             batch,
