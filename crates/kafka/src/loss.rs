@@ -269,3 +269,6 @@ pub(crate) mod available_now {
         )
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -248,3 +248,61 @@ async fn a_checkpoint_that_lost_its_logs_is_refused() {
     let error = run_to_end(&kafka, directory.path(), &exprs).await.unwrap_err();
     assert_eq!(error.code(), "CHECKPOINT_LOGS_GONE", "{error}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn once_is_one_batch_and_a_batch_in_doubt_comes_first() {
+    let kafka = KafkaHarness::embedded();
+    kafka.admin().await.create_topic("topic", 1).await;
+    let mut producer = kafka.producer().await;
+    let records: Vec<TestRecord> = (0..10).map(|n| TestRecord::value(format!("{n}"))).collect();
+    let directory = tempfile::tempdir().unwrap();
+    let once = || async {
+        let session = Session::builder().build().unwrap();
+        let query = session
+            .read_stream()
+            .format("kafka")
+            .option("kafka.bootstrap.servers", kafka.bootstrap_servers())
+            .option("subscribe", "topic")
+            .option("startingOffsets", "earliest")
+            .option("maxOffsetsPerTrigger", 3)
+            .load()
+            .unwrap()
+            .select_expr(["CAST(value AS STRING) AS v"])
+            .unwrap()
+            .write_stream()
+            .option("checkpointLocation", directory.path().join("checkpoint").display())
+            .trigger(Trigger::Once)
+            .start(directory.path().join("t"))
+            .await
+            .unwrap();
+        query.await_termination().await.unwrap();
+        let commits = directory.path().join("checkpoint/commits");
+        let names = std::fs::read_dir(commits).unwrap().map(|e| e.unwrap().file_name());
+        let names = names.map(|n| n.into_string().unwrap()).filter(|n| n.parse::<u64>().is_ok());
+        names.count()
+    };
+    producer.produce("topic", 0, &records, Codec::None).await;
+    assert_eq!(once().await, 1, "ten records, whatever maxOffsetsPerTrigger says");
+    producer.produce("topic", 0, &records, Codec::None).await;
+    // The completion of batch 0 is lost: settling it is all that the next run does.
+    std::fs::remove_file(directory.path().join("checkpoint/commits/0")).unwrap();
+    assert_eq!(once().await, 1);
+    assert!(!directory.path().join("checkpoint/offsets/1").exists());
+    assert_eq!(once().await, 2);
+    assert!(directory.path().join("checkpoint/offsets/1").exists());
+}
+
+#[tokio::test]
+async fn bad_options_are_told_by_load_and_brokers_are_asked_by_the_query() {
+    let session = Session::builder().build().unwrap();
+    let load = |name: &str, value: &str| {
+        let reader = session.read_stream().format("kafka").option("subscribe", "t");
+        // Nobody listens there.
+        reader.option("kafka.bootstrap.servers", "127.0.0.1:1").option(name, value).load().map(drop)
+    };
+    load("startingOffsets", "earliest").unwrap();
+    let error = load("endingOffsets", "latest").unwrap_err();
+    assert_eq!(error.message(), "ending offset not valid in streaming queries");
+    assert_eq!(load("minPartitions", "0").unwrap_err().code(), "KAFKA_OPTION_INVALID");
+    assert_eq!(load("no.such.option", "0").unwrap_err().code(), "OPTION_UNKNOWN");
+}

@@ -171,6 +171,12 @@ impl KafkaSource {
         limit: Limit,
     ) -> Result<PartitionOffsets> {
         if limit == Limit::None {
+            let config = &self.config;
+            let limits = [config.max_offsets, config.min_offsets, config.max_bytes];
+            if limits.iter().any(Option::is_some) {
+                let source = &config.subscription;
+                tracing::warn!(%source, "read limits are ignored when Trigger.Once is used");
+            }
             return Ok(latest.clone());
         }
         if let Some(min) = self.config.min_offsets {
@@ -305,3 +311,6 @@ fn verify_available_now(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -118,6 +118,70 @@ async fn the_gate_waits_for_enough_or_long_enough() {
 }
 
 #[tokio::test]
+async fn once_takes_everything_past_the_gate_and_the_limit() {
+    let broker = broker(&[("t", 1)]);
+    let at = broker.bootstrap_servers();
+    produce(&at, "t", 0, 0, 8).await;
+    let limits = [ALL, ("minOffsetsPerTrigger", "5"), ("maxOffsetsPerTrigger", "6")];
+    let source = source(&at, &limits);
+    let first = admit(&source, r#"{"t":{"0":0}}"#).await.unwrap().range.unwrap();
+    assert_eq!(ends(&first), [6]);
+    assert_eq!(admit_after(&source, &first).await.unwrap().range, None, "two are not enough");
+    let once = source.admit(&first.end, Some(&first.detail), Limit::None).await.unwrap();
+    assert_eq!(ends(&once.range.unwrap()), [8]);
+    // When the last batch went through is not remembered over a restart: the first never waits.
+    let restarted = crate::support::source(&at, &limits);
+    assert_eq!(ends(&admit_after(&restarted, &first).await.unwrap().range.unwrap()), [8]);
+}
+
+#[tokio::test]
+async fn available_now_leaves_a_remainder_below_the_gate_to_the_next_run() {
+    let broker = broker(&[("t", 1)]);
+    let at = broker.bootstrap_servers();
+    produce(&at, "t", 0, 0, 8).await;
+    let source = source(&at, &[ALL, ("minOffsetsPerTrigger", "3"), ("maxOffsetsPerTrigger", "6")]);
+    source.pin_available_now().await.unwrap();
+    let first = admit(&source, r#"{"t":{"0":0}}"#).await.unwrap().range.unwrap();
+    assert_eq!(ends(&first), [6]);
+    produce(&at, "t", 0, 8, 50).await;
+    assert_eq!(admit_after(&source, &first).await.unwrap().range, None, "only two were pinned");
+}
+
+#[tokio::test]
+async fn limits_count_offsets_and_not_records() {
+    let broker = broker(&[("t", 1)]);
+    let at = broker.bootstrap_servers();
+    produce(&at, "t", 0, 0, 2).await;
+    broker.plant_gap("t", 0, 10).unwrap();
+    produce(&at, "t", 0, 2, 2).await;
+    let source = source(&at, &[ALL, ("maxOffsetsPerTrigger", "7")]);
+    let first = admit(&source, r#"{"t":{"0":0}}"#).await.unwrap().range.unwrap();
+    assert_eq!((ends(&first), rows(&source, &first).await.unwrap().len()), (vec![7], 2));
+    let second = admit_after(&source, &first).await.unwrap().range.unwrap();
+    assert_eq!((ends(&second), rows(&source, &second).await.unwrap().len()), (vec![14], 2));
+}
+
+#[tokio::test]
+async fn partitions_without_data_make_no_task_and_large_ones_are_split() {
+    let broker = broker(&[("t", 3)]);
+    let at = broker.bootstrap_servers();
+    produce(&at, "t", 0, 0, 100).await;
+    produce(&at, "t", 2, 0, 4).await;
+    let tasks = |pairs: &[(&str, &str)]| source(&at, &[&[ALL], pairs].concat());
+    let spans = |source: &KafkaSource, range: &SourceRange| -> Vec<(i32, i64, i64)> {
+        let splits = source.splits(range, 8).unwrap();
+        splits.iter().map(|s| (s.partition, s.start, s.end)).collect()
+    };
+    let plain = tasks(&[]);
+    let range = admit(&plain, r#"{"t":{"0":0,"1":0,"2":0}}"#).await.unwrap().range.unwrap();
+    assert_eq!(spans(&plain, &range), [(0, 0, 100), (2, 0, 4)]);
+    let min = tasks(&[("minPartitions", "3")]);
+    assert_eq!(spans(&min, &range), [(0, 0, 50), (0, 50, 100), (2, 0, 4)]);
+    let max = tasks(&[("maxRecordsPerPartition", "60"), ("minPartitions", "2")]);
+    assert_eq!(spans(&max, &range), [(0, 0, 50), (0, 50, 100), (2, 0, 4)]);
+}
+
+#[tokio::test]
 async fn new_partitions_and_topics_start_at_their_beginning() {
     let broker = broker(&[("t-a", 1)]);
     let at = broker.bootstrap_servers();

@@ -112,11 +112,12 @@ impl Run {
         Ok(true)
     }
 
-    /// P2: finds where the query stands and finishes what the last run left in doubt.
-    pub(super) async fn recover(&mut self) -> Result<()> {
+    /// P2: finds where the query stands and finishes what the last run left in doubt; `true` if
+    /// there was such a batch.
+    pub(super) async fn recover(&mut self) -> Result<bool> {
         match self.settle_newest().await {
-            Err(error) => self.recover_from(error).await,
-            Ok(()) => Ok(()),
+            Err(error) => self.recover_from(error).await.map(|()| true),
+            Ok(settled) => Ok(settled),
         }
     }
 
@@ -131,14 +132,14 @@ impl Run {
             }
             tracing::warn!(error = %last, "an attempt of an earlier run came first; recovering");
             match self.settle_newest().await {
-                Ok(()) => return Ok(()),
+                Ok(_) => return Ok(()),
                 Err(error) => last = error,
             }
         }
         Err(last)
     }
 
-    async fn settle_newest(&mut self) -> Result<()> {
+    async fn settle_newest(&mut self) -> Result<bool> {
         let scan = self.checkpoint.scan().await?;
         let newest = scan.newest_offsets();
         let completed = scan.newest_commits();
@@ -151,16 +152,16 @@ impl Run {
         self.stand_before(newest, completed).await?;
         let mut watch = Stopwatch::start(&self.env);
         match step {
-            Step::Plan { .. } | Step::Stop { .. } | Step::Refuse(_) => Ok(()),
+            Step::Plan { .. } | Step::Stop { .. } | Step::Refuse(_) => return Ok(false),
             Step::Execute { batch } => {
                 let logged = self.checkpoint.logged(batch).await?;
-                self.run_batch(&logged, &mut watch).await
+                self.run_batch(&logged, &mut watch).await?;
             }
             Step::RollForward { batch, attempt, .. } => {
                 let logged = self.checkpoint.logged(batch).await?;
                 let prepared = self.sealed(&scan, batch, attempt)?;
                 let ranges = self.ranges(&logged).await?;
-                self.commit_and_complete(&logged, &ranges, &prepared, &mut watch).await
+                self.commit_and_complete(&logged, &ranges, &prepared, &mut watch).await?;
             }
             Step::Complete { batch, adopt } => {
                 let logged = self.checkpoint.logged(batch).await?;
@@ -169,9 +170,10 @@ impl Run {
                     Adopt::Attempt(attempt) => Some(self.sealed(&scan, batch, attempt)?),
                     Adopt::Nothing => None,
                 };
-                self.complete(&logged, &ranges, prepared.as_ref(), &mut watch).await
+                self.complete(&logged, &ranges, prepared.as_ref(), &mut watch).await?;
             }
         }
+        Ok(true)
     }
 
     fn sealed(&self, scan: &Scan, batch: BatchId, attempt: AttemptId) -> Result<Prepared> {

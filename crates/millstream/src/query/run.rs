@@ -47,7 +47,12 @@ impl Run {
     /// Runs until the trigger ends, the query is asked to stop, or an error ends it.
     pub(crate) async fn run(mut self) -> Result<()> {
         self.check_identity().await?;
-        self.recover().await?;
+        let settled = self.recover().await?;
+        if settled && self.flow.trigger == Trigger::Once {
+            // As in Spark: the batch that was left in doubt is the one batch of this run.
+            self.close().await;
+            return Ok(());
+        }
         if self.flow.trigger == Trigger::AvailableNow {
             for source in &self.flow.sources {
                 tokio::select! {

@@ -107,3 +107,24 @@ fn offsets_behind(end: &Position, latest: &Position) -> Option<SourceMetrics> {
         ("minOffsetsBehindLatest".to_owned(), min.to_string()),
     ]))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn the_lag_is_told_as_spark_tells_it() {
+        let lag = |end: Value, latest: Value| {
+            let metrics = offsets_behind(&Position(end), &Position(latest)).unwrap();
+            let of = |name: &str| metrics.get(&format!("{name}OffsetsBehindLatest")).unwrap();
+            format!("{} {} {}", of("min"), of("max"), of("avg"))
+        };
+        let latest = json!({"t": {"0": 9, "1": 7}});
+        assert_eq!(lag(json!({"t": {"0": 5, "1": 7}}), latest.clone()), "0 4 2.0");
+        assert_eq!(lag(latest.clone(), latest.clone()), "0 0 0.0");
+        assert_eq!(lag(json!({"t": {"0": 8, "1": 3}}), latest.clone()), "1 4 2.5");
+        // A partition that no batch has read yet does not count; an end ahead is no lag.
+        assert_eq!(lag(json!({"t": {"0": 12}}), latest), "0 0 0.0");
+    }
+}
