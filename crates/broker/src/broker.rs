@@ -290,6 +290,18 @@ impl Broker {
         Ok(())
     }
 
+    /// Takes the records of a partition away whose offset is `gone`, as compaction does. Only for
+    /// brokers in memory.
+    ///
+    /// # Errors
+    /// `BROKER_REFUSED` for an unknown partition, a damaged batch, or a broker with a directory.
+    pub fn compact(&self, topic: &str, partition: i32, gone: impl Fn(i64) -> bool) -> Result<()> {
+        self.with(topic, partition, |state| {
+            let done = state.log.compact(&gone);
+            done.map_err(|e| refused("The log cannot be compacted", e))
+        })
+    }
+
     /// Moves the end of a partition on by `offsets` without any record, as compaction leaves it: a
     /// hole, once more records follow.
     ///

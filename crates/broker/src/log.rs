@@ -4,6 +4,8 @@
 //! can be read. Offsets may have holes, as compaction leaves them. Everything but the log's start
 //! and a planted end is derived from the batches, so a restart rebuilds it by reading them.
 
+mod compact;
+
 use crate::disk::{self, FilePlace, Segments};
 use crate::sequence::{Aborted, Check, Producers};
 use bytes::{Bytes, BytesMut};

@@ -190,6 +190,10 @@ pub struct VerifyArgs {
     #[arg(long, value_name = "DIR", requires = "table")]
     pub checkpoint: Option<PathBuf>,
 
+    /// Read the source back from these brokers and compare rows with its records
+    #[arg(long, value_name = "HOST:PORT,..")]
+    pub bootstrap_servers: Option<String>,
+
     /// Form of the report
     #[arg(long, value_enum, default_value_t = ReportFormat::Text)]
     pub format: ReportFormat,

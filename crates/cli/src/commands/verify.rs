@@ -3,8 +3,10 @@
 use crate::args::{PipelineArgs, ReportFormat, VerifyArgs};
 use crate::commands::pipeline::{absolute, load};
 use crate::commands::report::{blocking, json, say};
+use millstream::Session;
 use millstream::checkpoint::{Inspection, open_read_only};
-use millstream::verify::{Report, Verdict, VerifyTarget, verify};
+use millstream::plan::FlowPlan;
+use millstream::verify::{Brokers, Report, Verdict, VerifyTarget, verify, verify_with_brokers};
 use millstream_core::{Error, Result};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -16,12 +18,18 @@ use std::process::ExitCode;
 pub async fn run(args: &VerifyArgs) -> Result<ExitCode> {
     let targets = match (&args.file, &args.table, &args.checkpoint) {
         (Some(file), _, _) => of_pipeline(args, file)?,
-        (None, Some(table), Some(checkpoint)) => vec![of_table(table, checkpoint).await?],
+        (None, Some(table), Some(checkpoint)) => vec![(of_table(table, checkpoint).await?, None)],
         _ => return Err(Error::invalid("VERIFY_NO_TARGET", "There is nothing to verify.")),
     };
     let mut reports = Vec::new();
-    for target in targets {
-        reports.push(blocking(move || verify(&target)).await?);
+    for (target, flow) in targets {
+        reports.push(match &args.bootstrap_servers {
+            Some(servers) => {
+                let brokers = Brokers { bootstrap_servers: servers.clone(), flow };
+                verify_with_brokers(&target, &brokers).await?
+            }
+            None => blocking(move || verify(&target)).await?,
+        });
     }
     match args.format {
         ReportFormat::Json => say(&json(&reports)?),
@@ -41,7 +49,10 @@ fn worst(reports: &[Report]) -> Verdict {
     }
 }
 
-fn of_pipeline(args: &VerifyArgs, file: &Path) -> Result<Vec<VerifyTarget>> {
+/// What is verified, and the flow that wrote it, where it is at hand.
+type Target = (VerifyTarget, Option<(Session, FlowPlan)>);
+
+fn of_pipeline(args: &VerifyArgs, file: &Path) -> Result<Vec<Target>> {
     let args = PipelineArgs {
         file: file.to_path_buf(),
         storage: args.storage.clone(),
@@ -50,11 +61,12 @@ fn of_pipeline(args: &VerifyArgs, file: &Path) -> Result<Vec<VerifyTarget>> {
     let loaded = load(&args)?;
     let storage = &loaded.storage;
     let target = |flow: &millstream::pipeline::PipelineFlow| {
-        Ok(VerifyTarget {
+        let target = VerifyTarget {
             checkpoint: flow.checkpoint_path(storage),
             table: flow.table_path(storage)?,
             dead_letters: flow.dead_letter_path(storage)?,
-        })
+        };
+        Ok((target, Some((flow.data.session().clone(), flow.plan.clone()))))
     };
     loaded.pipeline.flows.iter().map(target).collect()
 }

@@ -3,8 +3,9 @@
 //! Columns may be added. A changed filter, expression, source or sink would make one table out of
 //! two queries without a word, so each is refused with the precise difference.
 
+use crate::plan::FlowPlan;
 use millstream_core::Error;
-use millstream_core::log::Difference;
+use millstream_core::log::{Difference, Identity};
 use serde_json::Value;
 
 /// Whether a query that differs so may go on with its checkpoint: it has one more column, or its
@@ -13,6 +14,14 @@ pub(super) fn is_harmless(difference: &Difference) -> bool {
     let column = difference.path.starts_with("plan.columns.") && difference.then.is_none();
     let table_id = difference.path.starts_with("sinks[") && difference.path.ends_with("].tableId");
     column || (table_id && difference.then.as_ref().is_none_or(Value::is_null))
+}
+
+/// What of `plan` is not what a checkpoint remembers, in sentences: changes that a run would
+/// refuse.
+pub(crate) fn changes(then: &Identity, plan: &FlowPlan, sources: Vec<Value>) -> Vec<String> {
+    let now = Identity { plan: plan.identity.clone(), sources, ..then.clone() };
+    let differences = then.differences(&now);
+    differences.iter().filter(|d| !is_harmless(d)).map(ToString::to_string).collect()
 }
 
 /// The refusal, with every difference that matters.

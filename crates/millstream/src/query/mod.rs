@@ -16,6 +16,7 @@ mod recover;
 mod run;
 mod start;
 
+pub(crate) use evolution::changes;
 pub use handle::{ProgressListener, StreamingQuery};
 pub(crate) use start::start;
 

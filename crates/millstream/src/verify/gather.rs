@@ -1,15 +1,18 @@
-//! Reads the facts from tables and checkpoint. Blocking, and read-only: a running query is not
-//! disturbed, and what it does meanwhile shows as a batch in flight.
+//! Reads the facts from tables and checkpoint. Read-only: a running query is not disturbed, and
+//! what it does meanwhile shows as a batch in flight.
 
 use super::facts::{BatchMark, CheckpointFacts, CommitFacts, FileFacts, TableFacts};
 use super::report::{Finding, Level, LevelReport, Report};
+use super::source::{self, Brokers};
 use super::{chain, files, place, rows::RowAudit};
+use crate::checkpoint::{Inspection, open_read_only};
 use millstream_core::ids::QueryId;
 use millstream_core::log::{LedgerEntry, LedgerSegment, Metadata, Record};
 use millstream_core::{Error, Result};
 use millstream_delta::{AddFile, CommitEntry, DeltaTable};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// What is audited: the checkpoint of one flow and the tables it writes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,8 +37,72 @@ struct Opened {
 /// # Errors
 /// What keeps the checkpoint or a table's log from being read; a damaged file is named.
 pub fn verify(target: &VerifyTarget) -> Result<Report> {
+    let mut gathered = gather(target)?;
+    let rows = gathered.rows.take();
+    Ok(gathered.finish(target, rows, None))
+}
+
+/// The same, with the row level held against the source as well.
+///
+/// # Errors
+/// As [`verify`]; where the brokers cannot be asked.
+pub async fn verify_with_brokers(target: &VerifyTarget, brokers: &Brokers) -> Result<Report> {
+    let here = target.clone();
+    let gathered = tokio::task::spawn_blocking(move || gather(&here)).await;
+    let mut gathered =
+        gathered.map_err(|e| Error::internal("The audit did not end.").caused_by(e))??;
+    let Some(mut rows) = gathered.rows.take() else {
+        return Ok(gathered.finish(target, None, None));
+    };
+    let store = open_read_only(&target.checkpoint).await?;
+    let identity = Inspection::of(&*store).await?.identity.unwrap_or_default();
+    let checkpoint = Arc::clone(&gathered.checkpoint);
+    let others = gathered.others;
+    let covered = source::audit(brokers, &identity, &checkpoint, &mut rows, others).await?;
+    Ok(gathered.finish(target, Some(rows), Some(&covered)))
+}
+
+/// What tables and checkpoint said.
+struct Gathered {
+    query: QueryId,
+    checkpoint: Arc<CheckpointFacts>,
+    /// The first two levels.
+    levels: Vec<LevelReport>,
+    /// The third; `None` where the rows cannot be told apart.
+    rows: Option<RowAudit>,
+    /// Why not.
+    rows_impossible: Option<String>,
+    /// Whether somebody else changed rows.
+    others: bool,
+}
+
+impl Gathered {
+    fn finish(
+        mut self,
+        target: &VerifyTarget,
+        rows: Option<RowAudit>,
+        source: Option<&str>,
+    ) -> Report {
+        self.levels.push(match rows {
+            Some(rows) => rows.finish(self.others, source),
+            None => {
+                let note = self.rows_impossible.map(|why| Finding::note(None, why));
+                let notes = note.into_iter().collect();
+                LevelReport::new(Level::Rows, "not possible for this table", notes)
+            }
+        });
+        Report::new(
+            target.table.display().to_string(),
+            target.checkpoint.display().to_string(),
+            Some(self.query.to_string()),
+            self.levels,
+        )
+    }
+}
+
+fn gather(target: &VerifyTarget) -> Result<Gathered> {
     let query = read_query(&target.checkpoint)?;
-    let checkpoint = read_checkpoint(&target.checkpoint)?;
+    let checkpoint = Arc::new(read_checkpoint(&target.checkpoint)?);
     // In the order of the commits: dead letters come first.
     let dirs = target.dead_letters.iter().chain([&target.table]);
     let tables = dirs.map(|dir| open(dir, query)).collect::<Result<Vec<_>>>()?;
@@ -44,13 +111,13 @@ pub fn verify(target: &VerifyTarget) -> Result<Report> {
         levels.push(named(chain::audit(&opened.facts, &checkpoint), opened, &tables));
         levels.push(named(files::audit(&opened.facts, &checkpoint, sink), opened, &tables));
     }
-    levels.push(audit_rows(&tables, &checkpoint)?);
-    Ok(Report::new(
-        target.table.display().to_string(),
-        target.checkpoint.display().to_string(),
-        Some(query.to_string()),
-        levels,
-    ))
+    let rows_impossible = place::missing(tables.iter().map(|t| t.table.schema()));
+    let rows = match rows_impossible {
+        None => Some(read_rows(&tables, &checkpoint)?),
+        Some(_) => None,
+    };
+    let others = tables.iter().any(|t| files::changed_by_others(&t.facts));
+    Ok(Gathered { query, checkpoint, levels, rows, rows_impossible, others })
 }
 
 /// Says which table a level speaks of, where there are several.
@@ -62,22 +129,18 @@ fn named(mut level: LevelReport, opened: &Opened, tables: &[Opened]) -> LevelRep
     level
 }
 
-fn audit_rows(tables: &[Opened], checkpoint: &CheckpointFacts) -> Result<LevelReport> {
-    let Some(reason) = place::missing(tables.iter().map(|t| t.table.schema())) else {
-        let mut audit = RowAudit::new(checkpoint);
-        for opened in tables {
-            for file in opened.table.active_files()? {
-                let batch = adder(&opened.facts, &file.path);
-                place::read(&opened.dir, opened.table.partition_columns(), &file, |at, offset| {
-                    audit.row(batch, &file.path, at, offset);
-                })?;
-            }
+fn read_rows(tables: &[Opened], checkpoint: &Arc<CheckpointFacts>) -> Result<RowAudit> {
+    let mut audit = RowAudit::new(Arc::clone(checkpoint));
+    for opened in tables {
+        for file in opened.table.active_files()? {
+            let batch = adder(&opened.facts, &file.path);
+            let name: Arc<str> = file.path.as_str().into();
+            place::read(&opened.dir, opened.table.partition_columns(), &file, |at, offset| {
+                audit.row(batch, &name, at, offset);
+            })?;
         }
-        let others = tables.iter().any(|t| files::changed_by_others(&t.facts));
-        return Ok(audit.finish(others));
-    };
-    let note = Finding::note(None, reason);
-    Ok(LevelReport::new(Level::Rows, "not possible for this table", vec![note]))
+    }
+    Ok(audit)
 }
 
 fn adder(facts: &TableFacts, path: &str) -> Option<u64> {

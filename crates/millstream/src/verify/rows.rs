@@ -1,70 +1,46 @@
 //! Third level: topic, partition and offset of every row.
-//!
-//! Memory is one bit for each offset of the ranges that were read, in chunks, so that a billion
-//! records take some 125 MB.
 
-use super::chain::offsets;
+use super::compare::{SourceView, compare, read_by};
 use super::facts::CheckpointFacts;
+use super::places::Places;
 use super::report::{Finding, Level, LevelReport};
 use millstream_core::log::LedgerEntry;
 use millstream_core::offsets::TopicPartition;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-const CHUNK_OFFSETS: i64 = 1 << 16;
-const WORDS: usize = 1 << 10;
 /// Repeats and phantoms described one by one; the rest is counted.
 const EXAMPLES_MAX: usize = 50;
 
-/// A set of offsets.
-#[derive(Debug, Default)]
-struct Seen(HashMap<i64, Box<[u64]>>);
-
-impl Seen {
-    /// Adds `offset`; `false` if it was there.
-    fn insert(&mut self, offset: i64) -> bool {
-        let (chunk, word, bit) = place(offset);
-        let words = self.0.entry(chunk).or_insert_with(|| vec![0; WORDS].into_boxed_slice());
-        match words.get_mut(word) {
-            Some(word) if *word & bit == 0 => {
-                *word |= bit;
-                true
-            }
-            _ => false,
-        }
-    }
-
-    /// How many of `from..to` are there.
-    fn count(&self, from: i64, to: i64) -> u64 {
-        (from..to).filter(|offset| self.contains(*offset)).count() as u64
-    }
-
-    fn contains(&self, offset: i64) -> bool {
-        let (chunk, word, bit) = place(offset);
-        self.0.get(&chunk).and_then(|words| words.get(word)).is_some_and(|word| word & bit != 0)
-    }
-}
-
-fn place(offset: i64) -> (i64, usize, u64) {
-    let within = usize::try_from(offset.rem_euclid(CHUNK_OFFSETS)).unwrap_or(0);
-    (offset.div_euclid(CHUNK_OFFSETS), within / 64, 1 << (within % 64))
-}
-
 /// Collects rows and compares them with what the batches read.
-pub struct RowAudit<'a> {
-    checkpoint: &'a CheckpointFacts,
-    seen: BTreeMap<TopicPartition, Seen>,
+pub struct RowAudit {
+    checkpoint: Arc<CheckpointFacts>,
+    table: Places,
     ranges: BTreeMap<TopicPartition, Vec<(i64, i64)>>,
     rows: u64,
     /// Rows of batches that the ledger does not tell: too old for it, or in flight.
     beyond: u64,
-    repeats: u64,
+    repeats: Vec<Repeat>,
+    unlisted_repeats: u64,
     phantoms: u64,
     findings: Vec<Finding>,
+    /// Batches that were compared with the source.
+    compared: BTreeSet<u64>,
+    /// Where the query's own plan said how often a row is there.
+    settled: BTreeMap<TopicPartition, Vec<(i64, i64)>>,
 }
 
-impl<'a> RowAudit<'a> {
+/// A row whose place was there before.
+struct Repeat {
+    batch: Option<u64>,
+    partition: TopicPartition,
+    offset: i64,
+    file: Arc<str>,
+}
+
+impl RowAudit {
     /// An audit against the ledger's ranges.
-    pub fn new(checkpoint: &'a CheckpointFacts) -> Self {
+    pub fn new(checkpoint: Arc<CheckpointFacts>) -> Self {
         let mut ranges: BTreeMap<TopicPartition, Vec<(i64, i64)>> = BTreeMap::new();
         for entry in checkpoint.ledger.values() {
             for (partition, from, to) in read_by(entry) {
@@ -77,18 +53,27 @@ impl<'a> RowAudit<'a> {
         }
         RowAudit {
             checkpoint,
-            seen: BTreeMap::new(),
+            table: Places::default(),
             ranges,
             rows: 0,
             beyond: 0,
-            repeats: 0,
+            repeats: Vec::new(),
+            unlisted_repeats: 0,
             phantoms: 0,
             findings: Vec::new(),
+            compared: BTreeSet::new(),
+            settled: BTreeMap::new(),
         }
     }
 
     /// Takes one row of `file`, which `batch` added.
-    pub fn row(&mut self, batch: Option<u64>, file: &str, partition: &TopicPartition, offset: i64) {
+    pub fn row(
+        &mut self,
+        batch: Option<u64>,
+        file: &Arc<str>,
+        partition: &TopicPartition,
+        offset: i64,
+    ) {
         self.rows += 1;
         let read = self.ranges.get(partition);
         if !read.is_some_and(|r| r.iter().any(|(from, to)| (*from..*to).contains(&offset))) {
@@ -96,17 +81,21 @@ impl<'a> RowAudit<'a> {
                 self.beyond += 1;
             } else {
                 self.phantoms += 1;
-                let what = format!("{partition} offset {offset} was never read (`{file}`)");
-                return self.example(batch, what);
+                if self.findings.len() < EXAMPLES_MAX {
+                    let what = format!("{partition} offset {offset} was never read (`{file}`)");
+                    self.findings.push(Finding::violation(batch, what));
+                }
+                return;
             }
         }
-        let new = match self.seen.get_mut(partition) {
-            Some(seen) => seen.insert(offset),
-            None => self.seen.entry(partition.clone()).or_default().insert(offset),
-        };
-        if !new {
-            self.repeats += 1;
-            self.example(batch, format!("{partition} offset {offset} is there again (`{file}`)"));
+        if self.table.insert(partition, offset) {
+            return;
+        }
+        if self.repeats.len() < EXAMPLES_MAX {
+            let (partition, file) = (partition.clone(), Arc::clone(file));
+            self.repeats.push(Repeat { batch, partition, offset, file });
+        } else {
+            self.unlisted_repeats += 1;
         }
     }
 
@@ -115,15 +104,28 @@ impl<'a> RowAudit<'a> {
         self.checkpoint.ledger.contains_key(&batch.unwrap_or(0))
     }
 
-    fn example(&mut self, batch: Option<u64>, what: String) {
-        if self.findings.len() < EXAMPLES_MAX {
-            self.findings.push(Finding::violation(batch, what));
+    /// Compares a batch with what its source still says. Call it after the last row.
+    pub fn against_source(&mut self, entry: &LedgerEntry, view: &SourceView, others: bool) {
+        self.findings.extend(compare(entry, &self.table, view, others));
+        if view.whole {
+            self.compared.insert(entry.batch.0);
+        }
+        if view.rows.is_some() {
+            for (partition, from, to) in &view.window {
+                self.settled.entry(partition.clone()).or_default().push((*from, *to));
+            }
         }
     }
 
-    /// The answer. `others` says that somebody else changed rows of the table.
-    pub fn finish(mut self, others: bool) -> LevelReport {
-        let unlisted = (self.repeats + self.phantoms).saturating_sub(EXAMPLES_MAX as u64);
+    /// Adds what is to be said beside the rows.
+    pub fn finding(&mut self, finding: Finding) {
+        self.findings.push(finding);
+    }
+
+    /// The answer. `others` says that somebody else changed rows of the table; `source` what was
+    /// compared with the source, in a sentence, if it was asked.
+    pub fn finish(mut self, others: bool, source: Option<&str>) -> LevelReport {
+        let (twice, unlisted) = self.unsettled_repeats();
         if unlisted > 0 {
             self.findings.push(Finding::violation(None, format!("and {unlisted} more rows")));
         }
@@ -137,6 +139,9 @@ impl<'a> RowAudit<'a> {
         }
         let mut gapless = 0;
         for entry in self.checkpoint.ledger.values() {
+            if self.compared.contains(&entry.batch.0) {
+                continue;
+            }
             match self.missing(entry) {
                 Some(0) => gapless += 1,
                 Some(n) if others => self.findings.push(Finding::note(
@@ -150,40 +155,56 @@ impl<'a> RowAudit<'a> {
                 None => (),
             }
         }
-        let total = self.checkpoint.ledger.len();
-        let covered = format!(
-            "{} rows, {} twice, {} phantom; gaps checked in {gapless} of {total} batches \
-             (those where every record made a row)",
-            self.rows, self.repeats, self.phantoms
-        );
+        let total = self.checkpoint.ledger.len() - self.compared.len();
+        let mut covered = format!("{} rows, {twice} twice, {} phantom; ", self.rows, self.phantoms);
+        if total > 0 || source.is_none() {
+            covered.push_str(&format!(
+                "gaps checked in {gapless} of {total} batches by the ledger's counts; "
+            ));
+        }
+        covered.push_str(source.unwrap_or("the source was not asked"));
         LevelReport::new(Level::Rows, covered, self.findings)
     }
 
-    /// Rows missing of a batch in which every record made one row; `None` for other batches.
+    /// Describes the repeats that no plan accounts for: how many there are, and how many of them
+    /// and of the phantoms are not described.
+    fn unsettled_repeats(&mut self) -> (u64, u64) {
+        let within = |ranges: Option<&Vec<(i64, i64)>>, offset: i64| {
+            ranges.is_some_and(|r| r.iter().any(|(from, to)| (*from..*to).contains(&offset)))
+        };
+        let repeats = std::mem::take(&mut self.repeats);
+        let open: Vec<Repeat> = repeats
+            .into_iter()
+            .filter(|r| !within(self.settled.get(&r.partition), r.offset))
+            .collect();
+        let settled: u64 = self
+            .settled
+            .iter()
+            .flat_map(|(p, ranges)| ranges.iter().map(move |(from, to)| (p, *from, *to)))
+            .map(|(p, from, to)| self.table.copies(p, from, to))
+            .sum();
+        let twice = self.table.len() - self.table.distinct() - settled;
+        let unlisted = twice.saturating_sub(open.len() as u64)
+            + self.phantoms.saturating_sub(EXAMPLES_MAX as u64);
+        for Repeat { batch, partition, offset, file } in open {
+            let what = format!("{partition} offset {offset} is there again (`{file}`)");
+            self.findings.push(Finding::violation(batch, what));
+        }
+        (twice, unlisted)
+    }
+
+    /// Rows missing of a batch, by what it counted; `None` where nothing was counted.
     fn missing(&self, entry: &LedgerEntry) -> Option<u64> {
         let read: u64 = entry.rows_in.as_ref()?.iter().sum();
         let written: u64 = entry.rows_out.as_ref()?.iter().sum();
-        if read != written {
-            return None;
-        }
         let there: u64 = read_by(entry)
-            .map(|(p, from, to)| self.seen.get(&p).map_or(0, |seen| seen.count(from, to)))
+            .map(|(p, from, to)| {
+                let distinct = self.table.range(&p, from, to).count() as u64;
+                // Where every record made a row, a repeat does not stand in for what is lost.
+                let copies = if read == written { 0 } else { self.table.copies(&p, from, to) };
+                distinct + copies
+            })
             .sum();
-        Some(read.saturating_sub(there))
+        Some(written.saturating_sub(there))
     }
-}
-
-/// The ranges of a batch, partition by partition.
-fn read_by(entry: &LedgerEntry) -> impl Iterator<Item = (TopicPartition, i64, i64)> {
-    let ranges = entry.sources.iter().flatten().filter_map(|range| {
-        let (start, end) = (offsets(&range.start.0)?, offsets(&range.end.0)?);
-        let pairs: Vec<_> = end
-            .0
-            .into_iter()
-            .filter_map(|(p, to)| start.get(&p).map(|from| (p, from, to)))
-            .filter(|(_, from, to)| from < to)
-            .collect();
-        Some(pairs)
-    });
-    ranges.flatten()
 }

@@ -7,6 +7,7 @@ use millstream_core::log::{LedgerEntry, Planner};
 use millstream_core::offsets::TopicPartition;
 use serde_json::json;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use uuid::Uuid;
 
 const ROWS_A_BATCH: i64 = 10;
@@ -90,11 +91,11 @@ fn rows(change: impl FnOnce(&mut Vec<(i32, i64)>)) -> LevelReport {
     let (_, checkpoint) = whole();
     let mut places: Vec<(i32, i64)> = (0..40).map(|offset| (0, offset)).collect();
     change(&mut places);
-    let mut audit = RowAudit::new(&checkpoint);
+    let mut audit = RowAudit::new(Arc::new(checkpoint.clone()));
     for (partition, offset) in places {
-        audit.row(Some(0), "f", &TopicPartition::new("t", partition), offset);
+        audit.row(Some(0), &"f".into(), &TopicPartition::new("t", partition), offset);
     }
-    audit.finish(false)
+    audit.finish(false, None)
 }
 
 #[test]
@@ -233,16 +234,16 @@ fn many_repeats_are_counted_not_listed() {
 fn rows_that_the_ledger_does_not_tell_are_no_phantoms() {
     let (_, mut checkpoint) = whole();
     checkpoint.ledger.remove(&3);
-    let mut audit = RowAudit::new(&checkpoint);
+    let mut audit = RowAudit::new(Arc::new(checkpoint.clone()));
     for offset in 0..40 {
         let batch = u64::try_from(offset / ROWS_A_BATCH).unwrap();
-        audit.row(Some(batch), "f", &TopicPartition::new("t", 0), offset);
+        audit.row(Some(batch), &"f".into(), &TopicPartition::new("t", 0), offset);
     }
-    let report = audit.finish(false);
+    let report = audit.finish(false, None);
     assert_eq!((report.violations, report.unknown), (0, 0), "{report:?}");
     assert!(report.findings[0].what.starts_with("10 rows"), "{report:?}");
     checkpoint.ledger.remove(&0);
-    let mut audit = RowAudit::new(&checkpoint);
-    audit.row(Some(0), "f", &TopicPartition::new("t", 0), 3);
-    assert_eq!(audit.finish(false).unknown, 1);
+    let mut audit = RowAudit::new(Arc::new(checkpoint.clone()));
+    audit.row(Some(0), &"f".into(), &TopicPartition::new("t", 0), 3);
+    assert_eq!(audit.finish(false, None).unknown, 1);
 }
