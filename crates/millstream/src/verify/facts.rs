@@ -38,6 +38,8 @@ pub struct CommitFacts {
     pub operation: String,
     /// The batch of the audited query that this commit holds.
     pub mark: Option<BatchMark>,
+    /// Whether another stream made it: an application that numbers its own writes.
+    pub other_stream: bool,
     /// Files added.
     pub added: Vec<FileFacts>,
     /// Files removed: path, and whether rows went.

@@ -105,9 +105,9 @@ fn adder(table: &TableFacts, path: &str) -> Option<u64> {
 
 /// Whether somebody else changed rows: then a missing row may be theirs.
 pub(super) fn changed_by_others(table: &TableFacts) -> bool {
-    table
-        .commits
-        .iter()
-        .filter(|c| c.mark.is_none())
-        .any(|c| c.removed.iter().any(|(_, data)| *data) || c.added.iter().any(|f| f.data_change))
+    table.commits.iter().filter(|c| c.mark.is_none()).any(|c| {
+        // What another stream adds is no excuse for what is missing of this one.
+        let added = !c.other_stream && c.added.iter().any(|f| f.data_change);
+        added || c.removed.iter().any(|(_, data)| *data)
+    })
 }

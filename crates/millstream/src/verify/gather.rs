@@ -113,7 +113,7 @@ fn gather(target: &VerifyTarget) -> Result<Gathered> {
     }
     let rows_impossible = place::missing(tables.iter().map(|t| t.table.schema()));
     let rows = match rows_impossible {
-        None => Some(read_rows(&tables, &checkpoint)?),
+        None => Some(read_rows(&tables, &checkpoint, query)?),
         Some(_) => None,
     };
     let others = tables.iter().any(|t| files::changed_by_others(&t.facts));
@@ -129,23 +129,36 @@ fn named(mut level: LevelReport, opened: &Opened, tables: &[Opened]) -> LevelRep
     level
 }
 
-fn read_rows(tables: &[Opened], checkpoint: &Arc<CheckpointFacts>) -> Result<RowAudit> {
+fn read_rows(
+    tables: &[Opened],
+    checkpoint: &Arc<CheckpointFacts>,
+    query: QueryId,
+) -> Result<RowAudit> {
     let mut audit = RowAudit::new(Arc::clone(checkpoint));
+    let ours = query.to_string();
+    let is_other = |app: &str| !app.starts_with(&ours);
+    if tables.iter().any(|t| t.table.txns().keys().any(|app| is_other(app))) {
+        audit.expect_other_streams();
+    }
     for opened in tables {
         for file in opened.table.active_files()? {
-            let batch = adder(&opened.facts, &file.path);
+            let adder = adder(&opened.facts, &file.path);
+            let by_other = adder.is_some_and(|commit| commit.other_stream);
+            let batch = adder.and_then(|commit| commit.mark.as_ref()).map(|mark| mark.batch);
             let name: Arc<str> = file.path.as_str().into();
             place::read(&opened.dir, opened.table.partition_columns(), &file, |at, offset| {
-                audit.row(batch, &name, at, offset);
+                match by_other {
+                    true => audit.row_of_other(at, offset),
+                    false => audit.row(batch, &name, at, offset),
+                }
             })?;
         }
     }
     Ok(audit)
 }
 
-fn adder(facts: &TableFacts, path: &str) -> Option<u64> {
-    let commit = facts.commits.iter().find(|c| c.added.iter().any(|f| f.path == path))?;
-    commit.mark.as_ref().map(|m| m.batch)
+fn adder<'a>(facts: &'a TableFacts, path: &str) -> Option<&'a CommitFacts> {
+    facts.commits.iter().find(|c| c.added.iter().any(|f| f.path == path))
 }
 
 fn open(dir: &Path, query: QueryId) -> Result<Opened> {
@@ -183,6 +196,7 @@ fn commit_facts(entry: CommitEntry, query: QueryId) -> CommitFacts {
         previous: text("previous"),
     });
     CommitFacts {
+        other_stream: mark.is_none() && !entry.txns.is_empty(),
         version: entry.version,
         operation: info["operation"].as_str().unwrap_or("an unnamed operation").to_owned(),
         mark,

@@ -18,6 +18,10 @@ pub struct RowAudit {
     table: Places,
     ranges: BTreeMap<TopicPartition, Vec<(i64, i64)>>,
     rows: u64,
+    /// Places of rows that other streams wrote, where this query has read too.
+    elsewhere: Places,
+    /// Whether other streams write to the table, so that rows may be theirs.
+    shared: bool,
     /// Rows of batches that the ledger does not tell: too old for it, or in flight.
     beyond: u64,
     repeats: Vec<Repeat>,
@@ -56,6 +60,8 @@ impl RowAudit {
             table: Places::default(),
             ranges,
             rows: 0,
+            elsewhere: Places::default(),
+            shared: false,
             beyond: 0,
             repeats: Vec::new(),
             unlisted_repeats: 0,
@@ -74,9 +80,13 @@ impl RowAudit {
         partition: &TopicPartition,
         offset: i64,
     ) {
+        let read = self.was_read(partition, offset);
+        // Who rewrites files may put rows of several streams together.
+        if !read && self.shared && batch.is_none() {
+            return;
+        }
         self.rows += 1;
-        let read = self.ranges.get(partition);
-        if !read.is_some_and(|r| r.iter().any(|(from, to)| (*from..*to).contains(&offset))) {
+        if !read {
             if !self.covers(batch) {
                 self.beyond += 1;
             } else {
@@ -97,6 +107,23 @@ impl RowAudit {
         } else {
             self.unlisted_repeats += 1;
         }
+    }
+
+    /// Says that other streams write to the table as well.
+    pub fn expect_other_streams(&mut self) {
+        self.shared = true;
+    }
+
+    /// Takes one row that another stream wrote. It matters only if this query wrote it as well.
+    pub fn row_of_other(&mut self, partition: &TopicPartition, offset: i64) {
+        if self.was_read(partition, offset) {
+            self.elsewhere.insert(partition, offset);
+        }
+    }
+
+    fn was_read(&self, partition: &TopicPartition, offset: i64) -> bool {
+        let ranges = self.ranges.get(partition);
+        ranges.is_some_and(|r| r.iter().any(|(from, to)| (*from..*to).contains(&offset)))
     }
 
     /// Whether the ledger says what `batch` read; without a batch, whether it says it of all.
@@ -129,6 +156,7 @@ impl RowAudit {
         if unlisted > 0 {
             self.findings.push(Finding::violation(None, format!("and {unlisted} more rows")));
         }
+        self.written_twice();
         if self.beyond > 0 {
             let what = format!("{} rows are of batches that the ledger does not tell", self.beyond);
             self.findings.push(match self.checkpoint.ledger.contains_key(&0) {
@@ -164,6 +192,21 @@ impl RowAudit {
         }
         covered.push_str(source.unwrap_or("the source was not asked"));
         LevelReport::new(Level::Rows, covered, self.findings)
+    }
+
+    /// Describes rows that this query and another stream wrote: one topic under two checkpoints.
+    fn written_twice(&mut self) {
+        let places = self.ranges.iter().flat_map(|(p, r)| r.iter().map(move |(a, b)| (p, *a, *b)));
+        let both = places.flat_map(|(partition, from, to)| {
+            let theirs = self.elsewhere.range(partition, from, to);
+            let both = theirs.filter(|offset| self.table.count(partition, *offset) > 0);
+            both.map(move |offset| (partition, offset))
+        });
+        let mut both = both.peekable();
+        let Some((partition, offset)) = both.peek().copied() else { return };
+        let first = format!("the first is {partition} offset {offset}");
+        let what = format!("{} rows were written by another stream as well; {first}", both.count());
+        self.findings.push(Finding::violation(None, what));
     }
 
     /// Describes the repeats that no plan accounts for: how many there are, and how many of them

@@ -44,6 +44,7 @@ fn commit(batch: u64) -> CommitFacts {
     CommitFacts {
         version: batch,
         operation: "STREAMING UPDATE".to_owned(),
+        other_stream: false,
         mark: Some(BatchMark {
             batch,
             attempt: None,
@@ -191,6 +192,7 @@ fn a_removal_with_a_name_is_a_note() {
     table.commits.push(CommitFacts {
         version: 4,
         operation: "DELETE".to_owned(),
+        other_stream: false,
         mark: None,
         added: Vec::new(),
         removed: vec![("f1".to_owned(), true)],

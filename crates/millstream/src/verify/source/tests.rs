@@ -21,6 +21,8 @@ const COPY: &[&str] = &["CAST(value AS STRING) AS v", "topic", "partition", "off
 struct Lake {
     kafka: KafkaHarness,
     directory: tempfile::TempDir,
+    topic: &'static str,
+    checkpoint: &'static str,
     exprs: &'static [&'static str],
     condition: Option<&'static str>,
     isolation: &'static str,
@@ -34,6 +36,8 @@ impl Lake {
         Lake {
             kafka,
             directory: tempfile::tempdir().unwrap(),
+            topic: TOPIC,
+            checkpoint: "c",
             exprs: COPY,
             condition: None,
             isolation: "read_uncommitted",
@@ -56,7 +60,7 @@ impl Lake {
             .read_stream()
             .format("kafka")
             .option("kafka.bootstrap.servers", self.kafka.bootstrap_servers())
-            .option("subscribe", TOPIC)
+            .option("subscribe", self.topic)
             .option("startingOffsets", "earliest")
             .option("maxOffsetsPerTrigger", 40)
             .option("kafka.isolation.level", self.isolation)
@@ -79,7 +83,7 @@ impl Lake {
         let mut writer = self
             .frame(&session)
             .write_stream()
-            .option("checkpointLocation", self.directory.path().join("c").display())
+            .option("checkpointLocation", self.directory.path().join(self.checkpoint).display())
             .trigger(Trigger::AvailableNow);
         if let Some(letters) = self.letters() {
             writer = writer.option("deadLetter", letters.display());
@@ -94,7 +98,7 @@ impl Lake {
         let letters = self.letters().map(|path| path.display().to_string());
         let plan = self.frame(&session).flow_plan(letters.as_deref()).unwrap();
         let target = VerifyTarget {
-            checkpoint: self.directory.path().join("c"),
+            checkpoint: self.directory.path().join(self.checkpoint),
             table: self.directory.path().join("t"),
             dead_letters: self.letters(),
         };
@@ -345,6 +349,42 @@ async fn what_retention_took_is_said_and_the_rest_is_compared() {
     empty.produce(0, 0..10).await;
     let (verdict, rows) = empty.rows(true).await;
     assert_eq!((verdict, rows.violations), (Verdict::Unknown, 0), "{rows:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_of_another_stream_into_the_same_table_are_its_own() {
+    let mut lake = Lake::new().await;
+    lake.kafka.admin().await.create_topic("u", 1).await;
+    lake.produce(0, 0..30).await;
+    lake.run().await;
+    let records: Vec<_> = (0..7).map(|n| TestRecord::value(format!("{n}"))).collect();
+    lake.kafka.producer().await.produce("u", 0, &records, Codec::None).await;
+    (lake.topic, lake.checkpoint) = ("u", "c2");
+    lake.run().await;
+    let other = lake.expect_clean(true).await;
+    assert!(other.covered.starts_with("7 rows, 0 twice, 0 phantom;"), "{}", other.covered);
+    (lake.topic, lake.checkpoint) = (TOPIC, "c");
+    for with_plan in [true, false] {
+        let rows = lake.expect_clean(with_plan).await;
+        assert!(rows.covered.starts_with("30 rows, 0 twice, 0 phantom;"), "{}", rows.covered);
+    }
+    // Put together in one file, the rows of both are told apart by what was read; and the other
+    // stream is no excuse for what is lost.
+    lake.tamper(|rows| keep(&rows, |_, offset| offset != 11));
+    violations(lake.rows(true).await, &[(0, "t-0 offset 11 is lost")]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_topic_under_two_checkpoints_is_there_twice() {
+    let mut lake = Lake::new().await;
+    lake.produce(0, 0..30).await;
+    lake.run().await;
+    lake.checkpoint = "c2";
+    lake.run().await;
+    let (verdict, rows) = lake.rows(true).await;
+    assert_eq!(verdict, Verdict::Violation);
+    let what = "30 rows were written by another stream as well; the first is t-0 offset 0";
+    assert_eq!(rows.findings.iter().map(|f| f.what.as_str()).collect::<Vec<_>>(), [what]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
