@@ -144,16 +144,10 @@ async fn dead_letters_of(
     let sink = prepare_delta(options, schema, session.env())
         .await
         .map_err(|e| e.context("the dead letters' table"))?;
-    let decoded = match &plan.decoding {
-        Some(decoding) => dead_letters::with_decoded(&source, decoding),
-        None => source,
-    };
-    let casts = dead_letters::letter_casts(&plan.casts, &decoded, &session.state())?;
-    let (decoding, schema) = (plan.decoding.clone(), plan.schema.clone());
     Ok(DeadLetters {
         sink: Arc::new(DeltaDataSink::new(sink)),
         stream: plan.stream,
-        rules: LetterRules { decoding, casts, schema },
+        rules: LetterRules::of(plan, source, &session.state())?,
     })
 }
 

@@ -3,11 +3,9 @@
 
 use super::places::Places;
 use super::source::add_places;
-use crate::execute::dead_letters::{self, DeadLetterTap, DecodingScan};
+use crate::execute::dead_letters::{self, DeadLetterTap, LetterRules};
 use crate::plan::error::from_datafusion;
-use crate::plan::{
-    BatchBinding, DeadLetterPlan, FlowPlan, PartitionedScan, PhysicalTemplate, bind,
-};
+use crate::plan::{BatchBinding, FlowPlan, PartitionedScan, PhysicalTemplate, bind};
 use crate::session::Session;
 use crate::sinks::{DataSink, StageInfo, TaskOutput, TaskWriter};
 use crate::sources::{ScanSettings, StreamingSource};
@@ -34,7 +32,8 @@ const SETTINGS: ScanSettings =
 pub(super) struct Replay {
     template: PhysicalTemplate,
     sources: Vec<Arc<dyn StreamingSource>>,
-    dead_letters: Option<DeadLetterPlan>,
+    /// The stream whose records may be dead letters, and which are.
+    dead_letters: Option<(usize, LetterRules)>,
     context: Arc<TaskContext>,
 }
 
@@ -58,10 +57,20 @@ impl Replay {
             }
             sources.push(crate::sources::open(&stream.format, &options, &session.env())?);
         }
+        let letters = match &plan.dead_letters {
+            None => None,
+            Some(letters) => {
+                let source = sources
+                    .get(letters.stream)
+                    .map(|source| source.schema())
+                    .ok_or_else(|| Error::internal("dead letters of a stream that is not there"))?;
+                Some((letters.stream, LetterRules::of(letters, source, &state)?))
+            }
+        };
         Ok(Replay {
             template: PhysicalTemplate::new(plan, &state).await?,
             sources,
-            dead_letters: plan.dead_letters.clone(),
+            dead_letters: letters,
             context: state.task_ctx(),
         })
     }
@@ -109,16 +118,11 @@ impl Replay {
         for (at, (source, range)) in self.sources.iter().zip(ranges).enumerate() {
             let scan = Arc::clone(source).scan(range, SETTINGS)?;
             scans.push(match &self.dead_letters {
-                Some(letters) if letters.stream == at => {
+                Some((stream, rules)) if *stream == at => {
                     let sink = Arc::new(PlaceSink(Arc::clone(places)));
                     let attempt = AttemptId(Uuid::nil());
-                    DecodingScan::new(
-                        scan,
-                        source.schema(),
-                        letters.schema.clone(),
-                        letters.decoding.clone(),
-                        DeadLetterTap::new(sink, entry.query, entry.batch, attempt),
-                    )
+                    let tap = DeadLetterTap::new(sink, entry.query, entry.batch, attempt);
+                    rules.apply(scan, source.schema(), &tap)
                 }
                 _ => scan,
             });

@@ -9,13 +9,13 @@
 mod casts;
 mod scan;
 
-use casts::CastingScan;
-pub use casts::{CAST_FAILED, LetterCast, letter_casts};
+pub use casts::{CAST_FAILED, LetterCast};
+use casts::{CastingScan, letter_casts};
 pub use scan::DecodingScan;
 pub(crate) use scan::StoredDecodingScan;
 
-use crate::plan::PartitionedScan;
 use crate::plan::from_json::FromJsonCall;
+use crate::plan::{DeadLetterPlan, PartitionedScan};
 use crate::sinks::{DataSink, TaskOutput, TaskWriter};
 use arrow::array::{
     ArrayRef, BooleanArray, Int64Array, RecordBatch, StringArray, UInt64Array, new_null_array,
@@ -23,6 +23,7 @@ use arrow::array::{
 use arrow::compute::{filter_record_batch, take};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use arrow::error::ArrowError;
+use datafusion::execution::SessionState;
 use millstream_core::ids::{AttemptId, BatchId, QueryId};
 use millstream_core::{Error, Result};
 use millstream_json::BadRow;
@@ -159,6 +160,23 @@ pub(crate) struct LetterRules {
 }
 
 impl LetterRules {
+    /// The rules of a plan, over a stream whose records have the schema `source`.
+    ///
+    /// # Errors
+    /// Only defects: the plan was checked.
+    pub(crate) fn of(
+        plan: &DeadLetterPlan,
+        source: SchemaRef,
+        state: &SessionState,
+    ) -> Result<LetterRules> {
+        let records = match &plan.decoding {
+            Some(decoding) => with_decoded(&source, decoding),
+            None => source,
+        };
+        let casts = letter_casts(&plan.casts, &records, state)?;
+        Ok(LetterRules { decoding: plan.decoding.clone(), casts, schema: plan.schema.clone() })
+    }
+
     /// `scan`, whose rows have the schema `source`, without its dead letters.
     pub(crate) fn apply(
         &self,

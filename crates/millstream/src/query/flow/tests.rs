@@ -1,7 +1,7 @@
 //! A bound plan of a real flow, over a broker, executed here and after a journey as bytes.
 
 use super::*;
-use crate::plan::{BatchBinding, bind, decode_bound, encode_bound};
+use crate::plan::{BatchBinding, DeadLetterRequest, bind, decode_bound, encode_bound};
 use crate::query::assemble::{FlowSpec, SinkSpec, assemble};
 use crate::session::Session;
 use crate::sources::SourceScans;
@@ -77,9 +77,10 @@ async fn flow(session: &Session, kafka: &KafkaHarness, directory: &Path, letters
             "offset",
         ])
         .unwrap();
+    let request = DeadLetterRequest { target: String::new(), casts: Vec::new() };
     let spec = FlowSpec {
         name: None,
-        plan: frame.flow_plan(letters.then_some("")).unwrap(),
+        plan: frame.flow_plan(letters.then_some(&request)).unwrap(),
         sink: SinkSpec::Delta(Box::new(DeltaSinkOptions::new(directory.join("t")))),
         dead_letters: letters.then(|| directory.join("letters")),
         checkpoint: directory.join("checkpoint"),

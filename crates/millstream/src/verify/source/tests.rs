@@ -3,6 +3,7 @@
 use super::super::{Level, LevelReport, Severity, Verdict, VerifyTarget, verify_with_brokers};
 use super::*;
 use crate::DataFrame;
+use crate::plan::DeadLetterRequest;
 use arrow::array::BooleanArray;
 use arrow::compute::{concat_batches, filter_record_batch};
 use millstream_core::trigger::Trigger;
@@ -95,8 +96,11 @@ impl Lake {
     /// The row level, with the pipeline's plan at hand or without.
     async fn rows(&self, with_plan: bool) -> (Verdict, LevelReport) {
         let session = Session::builder().build().unwrap();
-        let letters = self.letters().map(|path| path.display().to_string());
-        let plan = self.frame(&session).flow_plan(letters.as_deref()).unwrap();
+        let letters = self.letters().map(|path| DeadLetterRequest {
+            target: path.display().to_string(),
+            casts: Vec::new(),
+        });
+        let plan = self.frame(&session).flow_plan(letters.as_ref()).unwrap();
         let target = VerifyTarget {
             checkpoint: self.directory.path().join(self.checkpoint),
             table: self.directory.path().join("t"),
