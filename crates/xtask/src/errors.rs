@@ -11,11 +11,14 @@ use std::collections::BTreeMap;
 pub struct Entry {
     /// Name of its kind, as in [`ErrorKind::name`]; empty where the place does not say it.
     pub kind: String,
-    /// The sentence of cause, with `{..}` for what varies.
-    pub message: String,
-    /// The sentence of cure, if there is one.
-    pub cure: String,
+    /// Sentences of cause, with `{..}` for what varies: one for each place that differs.
+    pub messages: Vec<String>,
+    /// Sentences of cure, in the same way; none where there is none.
+    pub cures: Vec<String>,
 }
+
+/// Sentences of one code that the page shows; a code of a parser has dozens.
+const SENTENCES_MAX: usize = 3;
 
 /// Entries by code.
 pub type Codes = BTreeMap<String, Entry>;
@@ -27,6 +30,11 @@ struct Patterns {
     made: Regex,
     message: Regex,
     cure: Regex,
+    /// A refusal of the protocol: kind, code; message and cure are the next two literals.
+    refused: Regex,
+    literal: Regex,
+    /// An error of a function under Spark's class.
+    spark: Regex,
     /// `let message = ".."` before the code.
     message_before: Regex,
 }
@@ -40,6 +48,9 @@ impl Patterns {
             )?,
             message: regex(r#"^,\s*(?:format!\(\s*)?"((?:[^"\\]|\\(?s:.))*)""#)?,
             message_before: regex(r#"let message =\s*(?:format!\(\s*)?"((?:[^"\\]|\\(?s:.))*)""#)?,
+            refused: regex(r#"refuse\(\s*(?:\w+::)*ErrorKind::(\w+),\s*"([A-Z][A-Z0-9_.]+)""#)?,
+            literal: regex(r#""((?:[^"\\]|\\(?s:.))*)""#)?,
+            spark: regex(r#"spark_error\(\s*"([A-Z][A-Z0-9_.]+)""#)?,
             cure: regex(r#"\.cure\(\s*(?:format!\(\s*)?"((?:[^"\\]|\\(?s:.))*)""#)?,
         })
     }
@@ -59,16 +70,45 @@ pub fn codes(sources: &[File]) -> Result<Codes, String> {
             let constructor = place.get(1).map_or("", |m| m.as_str());
             let kind = place.get(2).map_or(constructor, |m| m.as_str());
             let after = text.get(code.end() + 1..).unwrap_or_default();
-            let entry = found.entry(code.as_str().to_owned()).or_default();
-            fill(entry, kind, statement(after), &patterns);
-            if entry.message.is_empty() {
-                let before = statement_before(&text[..code.start()]);
-                let last = patterns.message_before.captures_iter(before).last();
-                entry.message = last.map(|c| plain(&c[1])).unwrap_or_default();
-            }
+            let after = statement(after);
+            let message = patterns.message.captures(after).map(|c| plain(&c[1])).or_else(|| {
+                let named = after.trim_start_matches([',', ' ', '\n']).starts_with("message");
+                let before = if named { statement_before(&text[..code.start()]) } else { "" };
+                patterns.message_before.captures_iter(before).last().map(|c| plain(&c[1]))
+            });
+            let cure = patterns.cure.captures(after).map(|c| plain(&c[1]));
+            found.entry(code.as_str().to_owned()).or_default().add(kind, message, cure);
+        }
+        for place in patterns.refused.captures_iter(&text) {
+            let (Some(kind), Some(code)) = (place.get(1), place.get(2)) else { continue };
+            let after = text.get(code.end() + 1..).unwrap_or_default();
+            let mut literals = patterns.literal.captures_iter(statement(after));
+            let mut next = || literals.next().map(|c| plain(&c[1]));
+            let (message, cure) = (next(), next());
+            found.entry(code.as_str().to_owned()).or_default().add(kind.as_str(), message, cure);
+        }
+        for place in patterns.spark.captures_iter(&text) {
+            let Some(code) = place.get(1) else { continue };
+            let after = text.get(code.end() + 1..).unwrap_or_default();
+            let message = patterns.message.captures(statement(after)).map(|c| plain(&c[1]));
+            found.entry(code.as_str().to_owned()).or_default().add("invalid", message, None);
         }
     }
     Ok(found)
+}
+
+impl Entry {
+    /// Adds what one place says.
+    fn add(&mut self, kind: &str, message: Option<String>, cure: Option<String>) {
+        if self.kind.is_empty() {
+            self.kind = kind_name(kind);
+        }
+        for (list, new) in [(&mut self.messages, message), (&mut self.cures, cure)] {
+            if let Some(new) = new.filter(|new| !new.is_empty() && !list.contains(new)) {
+                list.push(new);
+            }
+        }
+    }
 }
 
 /// `text` up to the end of the statement, or to the next error that is made.
@@ -90,19 +130,6 @@ fn statement_before(text: &str) -> &str {
         start += 1;
     }
     &text[start..]
-}
-
-fn fill(entry: &mut Entry, kind: &str, text: &str, patterns: &Patterns) {
-    let sentence = |regex: &Regex| regex.captures(text).map(|c| plain(&c[1])).unwrap_or_default();
-    if entry.kind.is_empty() {
-        entry.kind = kind_name(kind);
-    }
-    if entry.message.is_empty() {
-        entry.message = sentence(&patterns.message);
-    }
-    if entry.cure.is_empty() {
-        entry.cure = sentence(&patterns.cure);
-    }
 }
 
 fn kind_name(word: &str) -> String {
@@ -143,11 +170,20 @@ pub fn table(codes: &Codes) -> String {
     let mut out = String::from("| code | kind | exit | what it says | what to do |\n");
     out.push_str("|---|---|---|---|---|\n");
     for (code, entry) in codes {
-        let (message, cure) = (cell(&entry.message), cell(&entry.cure));
+        let (message, cure) = (sentences(&entry.messages), sentences(&entry.cures));
         let exit = exit_status(&entry.kind);
         out.push_str(&format!("| `{code}` | {} | {exit} | {message} | {cure} |\n", entry.kind));
     }
     out
+}
+
+/// The sentences of one cell, as many as a reader can use.
+fn sentences(all: &[String]) -> String {
+    let mut shown: Vec<String> = all.iter().take(SENTENCES_MAX).map(|s| cell(s)).collect();
+    if all.len() > SENTENCES_MAX {
+        shown.push("and others".to_owned());
+    }
+    shown.join(" · ")
 }
 
 /// Text for a table cell: what varies becomes an ellipsis.
@@ -199,15 +235,23 @@ mod tests {
             .cure("Decide.");
             let message = format!("No {x}.");
             Error::invalid("WRONG", message)
+            refuse(ErrorKind::Corrupt, "HOLE", format!("Holes: {}.", list), "Restore it.")
+            spark_error("DIVIDE_BY_ZERO", "Division by zero.")
+            Error::invalid("WRONG", "Not this.")
         "#;
         let found = codes(&[File { path: "a.rs".into(), text: text.into() }]).unwrap();
         let gone = &found["GONE"];
         assert_eq!(gone.kind, "data-loss");
-        assert_eq!(gone.message, "Offsets {a} of `{b}` are gone.");
-        assert_eq!(gone.cure, "Decide.");
-        assert_eq!(found["WRONG"].message, "No {x}.");
+        assert_eq!(gone.messages, ["Offsets {a} of `{b}` are gone."]);
+        assert_eq!(gone.cures, ["Decide."]);
+        assert_eq!(found["WRONG"].messages, ["No {x}.", "Not this."]);
         assert_eq!(found["WRONG"].kind, "invalid");
+        assert_eq!(found["HOLE"].kind, "corrupt");
+        assert_eq!(found["HOLE"].messages, ["Holes: {}."]);
+        assert_eq!(found["HOLE"].cures, ["Restore it."]);
+        assert_eq!(found["DIVIDE_BY_ZERO"].messages, ["Division by zero."]);
         let table = table(&found);
+        assert!(table.contains("| No …. · Not this. |"), "{table}");
         assert!(
             table.contains("| `GONE` | data-loss | 3 | Offsets … of `…` are gone. | Decide. |")
         );

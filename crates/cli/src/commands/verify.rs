@@ -23,13 +23,17 @@ pub async fn run(args: &VerifyArgs) -> Result<ExitCode> {
     };
     let mut reports = Vec::new();
     for (target, flow) in targets {
-        reports.push(match &args.bootstrap_servers {
+        let (table, checkpoint) =
+            (target.table.display().to_string(), target.checkpoint.display().to_string());
+        let report = match &args.bootstrap_servers {
             Some(servers) => {
                 let brokers = Brokers { bootstrap_servers: servers.clone(), flow };
-                verify_with_brokers(&target, &brokers).await?
+                verify_with_brokers(&target, &brokers).await
             }
-            None => blocking(move || verify(&target)).await?,
-        });
+            None => blocking(move || verify(&target)).await,
+        };
+        // One flow that cannot be read does not keep the others from being looked at.
+        reports.push(report.unwrap_or_else(|error| Report::unreadable(table, checkpoint, &error)));
     }
     match args.format {
         ReportFormat::Json => say(&json(&reports)?),

@@ -298,7 +298,7 @@ impl Scan {
 const GONE: &str = "CHECKPOINT_FILE_GONE";
 
 fn gone(path: &str) -> Error {
-    Error::corrupt(GONE, format!("`{path}` is gone."))
+    Error::corrupt("CHECKPOINT_FILE_GONE", format!("`{path}` is gone."))
         .cure("Restore it from a backup, or run `millstream checkpoint doctor`.")
 }
 

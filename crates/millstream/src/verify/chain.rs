@@ -4,6 +4,7 @@ use super::facts::{BatchMark, CheckpointFacts, TableFacts};
 use super::report::{Finding, Level, LevelReport};
 use millstream_core::log::LedgerEntry;
 use millstream_core::offsets::Offsets;
+use serde_json::Value;
 
 /// Audits the chain.
 pub fn audit(table: &TableFacts, checkpoint: &CheckpointFacts) -> LevelReport {
@@ -14,6 +15,7 @@ pub fn audit(table: &TableFacts, checkpoint: &CheckpointFacts) -> LevelReport {
     ends(table, &marks, checkpoint, &mut findings);
     against_ledger(table, &marks, checkpoint, &mut findings);
     ranges(checkpoint, &mut findings);
+    findings.extend(checkpoint.damaged.iter().map(|what| Finding::unknown(None, what.as_str())));
     LevelReport::new(Level::Chain, covered(table, &marks, checkpoint), findings)
 }
 
@@ -149,15 +151,37 @@ fn ranges(checkpoint: &CheckpointFacts, findings: &mut Vec<Finding>) {
             let (Some(earlier), Some(later)) = (earlier, later) else { continue };
             let (end, start) = (offsets(&earlier.end.0), offsets(&later.start.0));
             let (Some(end), Some(start)) = (end, start) else { continue };
-            compare_ranges(entry.batch.0, &end, &start, findings);
+            compare_ranges(entry.batch.0, &end, &start, &later.detail, findings);
         }
     }
 }
 
-fn compare_ranges(batch: u64, end: &Offsets, start: &Offsets, findings: &mut Vec<Finding>) {
+/// `detail` is what the source remembers of the later range: gaps that `failOnDataLoss = false`
+/// allowed are in it, each with its reason.
+fn compare_ranges(
+    batch: u64,
+    end: &Offsets,
+    start: &Offsets,
+    detail: &Value,
+    findings: &mut Vec<Finding>,
+) {
     for (partition, from) in &start.0 {
         let Some(to) = end.get(partition) else { continue };
-        if *from > to {
+        let gap =
+            detail["gaps"].as_array().into_iter().flatten().find(|gap| {
+                gap["topic"] == partition.topic && gap["partition"] == partition.partition
+            });
+        let reason = gap.and_then(|gap| gap["reason"].as_str());
+        let covered = gap.is_some_and(|gap| gap["to"].as_i64() >= Some(*from));
+        if let Some(reason) = reason.filter(|_| covered && *from != to) {
+            findings.push(Finding::note(
+                batch,
+                format!(
+                    "{partition}: after offset {to} reading went on at {from} ({reason}); \
+                     failOnDataLoss was false"
+                ),
+            ));
+        } else if *from > to {
             findings.push(Finding::violation(
                 batch,
                 format!("{partition}: offsets {to} to {} were skipped", from - 1),

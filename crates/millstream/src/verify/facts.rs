@@ -73,4 +73,6 @@ pub struct CheckpointFacts {
     pub completed: Option<u64>,
     /// The ledger, by batch.
     pub ledger: BTreeMap<u64, LedgerEntry>,
+    /// Files of the ledger that cannot be read, and why.
+    pub damaged: Vec<String>,
 }

@@ -91,12 +91,14 @@ impl Gathered {
                 LevelReport::new(Level::Rows, "not possible for this table", notes)
             }
         });
-        Report::new(
+        let mut report = Report::new(
             target.table.display().to_string(),
             target.checkpoint.display().to_string(),
             Some(self.query.to_string()),
             self.levels,
-        )
+        );
+        report.changed_by_others = self.others;
+        report
     }
 }
 
@@ -146,12 +148,15 @@ fn read_rows(
             let by_other = adder.is_some_and(|commit| commit.other_stream);
             let batch = adder.and_then(|commit| commit.mark.as_ref()).map(|mark| mark.batch);
             let name: Arc<str> = file.path.as_str().into();
-            place::read(&opened.dir, opened.table.partition_columns(), &file, |at, offset| {
-                match by_other {
-                    true => audit.row_of_other(at, offset),
-                    false => audit.row(batch, &name, at, offset),
-                }
-            })?;
+            let columns = opened.table.partition_columns();
+            let read = place::read(&opened.dir, columns, &file, |at, offset| match by_other {
+                true => audit.row_of_other(at, offset),
+                false => audit.row(batch, &name, at, offset),
+            });
+            // The other files and tables are looked at all the same.
+            if let Err(error) = read {
+                audit.finding(Finding::unknown(batch, error.to_string()));
+            }
         }
     }
     Ok(audit)
@@ -234,6 +239,7 @@ fn read_checkpoint(dir: &Path) -> Result<CheckpointFacts> {
     let completed = names(&dir.join("commits"))?.iter().filter_map(|n| n.parse().ok()).max();
     let folder = dir.join("millstream/ledger");
     let mut ledger = BTreeMap::new();
+    let mut damaged = Vec::new();
     for name in names(&folder)? {
         let path = folder.join(&name);
         let Ok(bytes) = std::fs::read(&path) else { continue };
@@ -244,11 +250,12 @@ fn read_checkpoint(dir: &Path) -> Result<CheckpointFacts> {
         } else {
             continue;
         };
-        for entry in entries.map_err(|e| e.context(path.display()))? {
-            ledger.insert(entry.batch.0, entry);
+        match entries {
+            Ok(entries) => ledger.extend(entries.into_iter().map(|e| (e.batch.0, e))),
+            Err(error) => damaged.push(error.context(path.display()).to_string()),
         }
     }
-    Ok(CheckpointFacts { completed, ledger })
+    Ok(CheckpointFacts { completed, ledger, damaged })
 }
 
 /// Names in a directory; none if it does not exist.

@@ -122,6 +122,8 @@ pub struct Report {
     pub query: Option<String>,
     /// The answer.
     pub verdict: Verdict,
+    /// Whether somebody else added or removed rows of the table; the notes say who.
+    pub changed_by_others: bool,
     /// The levels, from shallow to deep.
     pub levels: Vec<LevelReport>,
 }
@@ -141,7 +143,14 @@ impl Report {
         } else {
             Verdict::Clean
         };
-        Report { table, checkpoint, query, verdict, levels }
+        Report { table, checkpoint, query, verdict, changed_by_others: false, levels }
+    }
+
+    /// The report of a flow whose table or checkpoint cannot be read at all.
+    pub fn unreadable(table: String, checkpoint: String, error: &millstream_core::Error) -> Self {
+        let finding = Finding::unknown(None, error.to_string());
+        let level = LevelReport::new(Level::Chain, "nothing", vec![finding]);
+        Report::new(table, checkpoint, None, vec![level])
     }
 }
 
@@ -172,6 +181,10 @@ impl fmt::Display for Report {
             }
         }
         let verdict = match self.verdict {
+            Verdict::Clean if self.changed_by_others => {
+                "clean: the stream lost nothing and wrote nothing twice, as far as stated above; \
+                 others have added or removed rows"
+            }
             Verdict::Clean => "clean: nothing lost, nothing twice, as far as stated above",
             Verdict::Violation => "VIOLATION",
             Verdict::Unknown => "could not tell",

@@ -65,7 +65,7 @@ fn whole() -> (TableFacts, CheckpointFacts) {
         live: (0..4).map(|b| (format!("f{b}"), Some(1))).collect(),
     };
     let ledger: BTreeMap<u64, LedgerEntry> = (0..4).map(|b| (b, ledger_entry(b))).collect();
-    (table, CheckpointFacts { completed: Some(3), ledger })
+    (table, CheckpointFacts { completed: Some(3), ledger, ..CheckpointFacts::default() })
 }
 
 fn violations(report: &LevelReport) -> Vec<String> {
