@@ -284,6 +284,11 @@ pub struct BrokerArgs {
     /// Topic to create at the start, with its number of partitions
     #[arg(long = "topic", value_name = "NAME[:PARTITIONS]")]
     pub topics: Vec<String>,
+
+    /// Longest batch of records that is taken, in bytes (Kafka's message.max.bytes)
+    #[arg(long, value_name = "BYTES", default_value_t = 1_048_588,
+          value_parser = clap::value_parser!(u32).range(1..=50_000_000))]
+    pub max_message_bytes: u32,
 }
 
 fn name_and_value(text: &str) -> Result<(String, String), String> {

@@ -11,6 +11,7 @@ use crate::mark;
 use crate::options::DeltaSinkOptions;
 use crate::plan::{self, ColumnSource, WritePlan};
 use crate::write::{DeltaWriter, WriteConfig, WriteLimits};
+use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use millstream_core::contract::{CommitOutcome, CommitTag, Probe, Sink, Staged};
@@ -158,6 +159,14 @@ impl DeltaSink {
     /// A writer of data files for one task of an attempt. Does no I/O.
     pub fn writer(&self, attempt: AttemptId, task: usize) -> DeltaWriter {
         DeltaWriter::new(Arc::clone(&self.inner.write), attempt, task)
+    }
+
+    /// Refuses rows that a writer would refuse for what they hold. Does no I/O.
+    ///
+    /// # Errors
+    /// As [`DeltaWriter::check`].
+    pub fn check(&self, rows: &RecordBatch) -> Result<()> {
+        self.writer(AttemptId(uuid::Uuid::nil()), 0).check(rows)
     }
 
     /// What has to be kept so that any process can commit these files.

@@ -139,6 +139,38 @@ async fn a_record_that_fails_the_query_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_record_that_the_table_refuses_is_named() {
+    let kafka = KafkaHarness::embedded();
+    kafka.admin().await.create_topic("topic", 1).await;
+    let mut values: Vec<String> = (0..50).map(|n| format!("v{}", n % 5)).collect();
+    values[33] = "x".repeat(300);
+    let records: Vec<TestRecord> = values.into_iter().map(TestRecord::value).collect();
+    kafka.producer().await.produce("topic", 0, &records, Codec::None).await;
+    let directory = tempfile::tempdir().unwrap();
+    let session = Session::builder().build().unwrap();
+    let query = session
+        .read_stream()
+        .format("kafka")
+        .option("kafka.bootstrap.servers", kafka.bootstrap_servers())
+        .option("subscribe", "topic")
+        .option("startingOffsets", "earliest")
+        .load()
+        .unwrap()
+        .select_expr(["CAST(value AS STRING) AS v", "offset"])
+        .unwrap()
+        .write_stream()
+        .option("checkpointLocation", directory.path().join("checkpoint").display())
+        .partition_by(["v"])
+        .trigger(Trigger::AvailableNow)
+        .start(directory.path().join("t"))
+        .await
+        .unwrap();
+    let text = query.await_termination().await.unwrap_err().to_string();
+    assert!(text.contains("DELTA_PARTITION_VALUE_TOO_LONG"), "{text}");
+    assert!(text.contains("topic topic, partition 0, offset 33"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn records_that_fail_a_named_cast_are_dead_letters() {
     let kafka = KafkaHarness::embedded();
     kafka.admin().await.create_topic("topic", 1).await;

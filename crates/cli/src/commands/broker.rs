@@ -18,6 +18,7 @@ pub async fn run(args: &BrokerArgs, stop: CancellationToken) -> Result<ExitCode>
         port: args.port,
         topics,
         auto_create_topics: true,
+        message_bytes_max: args.max_message_bytes as usize,
         ..BrokerConfig::default()
     };
     let broker = Broker::start(config)?;

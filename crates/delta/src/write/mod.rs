@@ -200,6 +200,24 @@ impl DeltaWriter {
         self.flush_if_large()
     }
 
+    /// Refuses rows that [`DeltaWriter::write`] would refuse for what they hold. Writes nothing.
+    ///
+    /// # Errors
+    /// `DELTA_NOT_NULL_CONSTRAINT_VIOLATED`, `DELTA_PARTITION_VALUE_TOO_LONG`,
+    /// `DELTA_BATCH_SCHEMA`.
+    pub fn check(&self, batch: &RecordBatch) -> Result<()> {
+        let columns = self.conform(batch)?;
+        nulls::check(&self.config.schema, &columns)?;
+        let partitioning = &self.config.partition_columns;
+        if partitioning.is_empty() || batch.num_rows() == 0 {
+            return Ok(());
+        }
+        for part in Splitter::new(partitioning)?.split(partitioning, &columns, batch)? {
+            partition::check_names(partitioning, &part.values)?;
+        }
+        Ok(())
+    }
+
     /// Closes all files and makes them durable with their directories.
     ///
     /// # Errors
@@ -307,6 +325,7 @@ impl DeltaWriter {
             self.task, self.attempt, self.files_begun
         );
         self.files_begun += 1;
+        partition::check_names(&self.config.partition_columns, values)?;
         let dir = partition::directory(&self.config.partition_columns, values);
         self.make_dir(&dir)?;
         OpenFile::create(&self.config, &dir, &name, values)

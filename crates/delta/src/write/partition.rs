@@ -124,6 +124,32 @@ pub(super) fn directory(columns: &[PartitionColumn], values: &[Option<String>]) 
     path
 }
 
+/// Longest name that file systems take for one directory, in bytes.
+const NAME_BYTES_MAX: usize = 255;
+
+/// Refuses values that no directory can be named after.
+///
+/// # Errors
+/// `DELTA_PARTITION_VALUE_TOO_LONG`, naming the column.
+pub(super) fn check_names(columns: &[PartitionColumn], values: &[Option<String>]) -> Result<()> {
+    for (column, value) in columns.iter().zip(values) {
+        let Some(value) = value else { continue };
+        let bytes = hive_escape(&column.name).len() + 1 + hive_escape(value).len();
+        if bytes > NAME_BYTES_MAX {
+            return Err(Error::invalid(
+                "DELTA_PARTITION_VALUE_TOO_LONG",
+                format!(
+                    "A value of the partition column {} makes a directory name of {bytes} bytes; \
+                     file systems take {NAME_BYTES_MAX}.",
+                    column.name
+                ),
+            )
+            .cure("Partition by another column, or by a shortened one: left(column, 60)."));
+        }
+    }
+    Ok(())
+}
+
 /// Hive's escaping of directory names, with Spark's list of characters.
 fn hive_escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());

@@ -5,6 +5,7 @@
 //! fails is halved until one record is left. Only a query that is about to end pays for this.
 
 use crate::plan::{BatchBinding, PartitionedScan, PhysicalTemplate, bind};
+use crate::sinks::DataSink;
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{Int32Type, Int64Type};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
@@ -21,12 +22,13 @@ pub async fn name_the_record(
     template: &PhysicalTemplate,
     binding: &BatchBinding,
     context: &Arc<TaskContext>,
+    sink: &Arc<dyn DataSink>,
 ) -> Error {
     if error.kind() != ErrorKind::Invalid {
         return error;
     }
     for (stream, scan) in binding.scans.iter().enumerate() {
-        let search = Search { template, binding, context, stream };
+        let search = Search { template, binding, context, sink, stream };
         if let Ok(Some(place)) = search.first_failing(scan).await {
             return error.context(place);
         }
@@ -38,6 +40,7 @@ struct Search<'a> {
     template: &'a PhysicalTemplate,
     binding: &'a BatchBinding,
     context: &'a Arc<TaskContext>,
+    sink: &'a Arc<dyn DataSink>,
     stream: usize,
 }
 
@@ -82,7 +85,7 @@ impl Search<'_> {
                 return Ok(true);
             };
             while let Some(result) = stream.next().await {
-                if result.is_err() {
+                if result.is_err() || result.is_ok_and(|rows| self.sink.check(&rows).is_err()) {
                     return Ok(true);
                 }
             }

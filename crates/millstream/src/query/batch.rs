@@ -1,6 +1,7 @@
 //! One logged batch, from its execution to its completion (P5 to P15), and the roll forward of an
 //! attempt that a sink already has.
 
+use super::flow::Flow;
 use super::progress::Stopwatch;
 use super::run::Run;
 use crate::checkpoint::LoggedBatch;
@@ -187,8 +188,8 @@ impl Run {
         let outputs = match run_attempt(plan, context, &self.flow.sink, batch, attempt).await {
             Ok(outputs) => outputs,
             Err(error) => {
-                let context = &self.flow.context;
-                return Err(name_the_record(error, &self.flow.template, &binding, context).await);
+                let Flow { template, context, sink, .. } = &self.flow;
+                return Err(name_the_record(error, template, &binding, context, sink).await);
             }
         };
         point("P8", Moment::Before, batch.0);

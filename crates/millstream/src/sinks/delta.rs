@@ -69,6 +69,10 @@ impl DataSink for DeltaDataSink {
         Ok(Box::new(DeltaTask { writer: self.0.writer(attempt, task), rows: 0 }))
     }
 
+    fn check(&self, rows: &RecordBatch) -> Result<()> {
+        self.0.check(rows)
+    }
+
     fn stage(&self, outputs: Vec<TaskOutput>, info: &StageInfo) -> Result<Staged> {
         let mut files: Vec<AddFile> = Vec::new();
         let mut rows_out = 0;

@@ -69,6 +69,15 @@ pub trait DataSink: Sink {
         task: usize,
     ) -> Result<Box<dyn TaskWriter>>;
 
+    /// Refuses rows that a writer would refuse for what they hold, without writing: how the record
+    /// that made a batch fail is found.
+    ///
+    /// # Errors
+    /// What is wrong with them.
+    fn check(&self, _rows: &RecordBatch) -> Result<()> {
+        Ok(())
+    }
+
     /// Puts the outputs of all tasks together into what [`Sink::commit`] needs.
     ///
     /// # Errors
