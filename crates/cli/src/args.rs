@@ -226,7 +226,8 @@ pub enum CheckpointCommand {
         /// Do it
         #[arg(long)]
         apply: bool,
-        /// The table that the checkpoint's query writes, as evidence
+        /// A table that the checkpoint's query writes, as evidence, where it does not lie where
+        /// the checkpoint says; the dead letters' table, too
         #[arg(long, value_name = "DIR")]
         table: Vec<PathBuf>,
         /// Form of the answer

@@ -272,7 +272,7 @@ impl Inner {
                     ),
                 )
                 .cure(
-                    "Restore the file, or let `millstream checkpoint doctor` drop the attempt.",
+                    "Restore the file; or start again: an attempt that no table has is executed anew.",
                 ));
             }
         }

@@ -2,13 +2,13 @@
 
 use crate::args::{CheckpointCommand, ReportFormat};
 use crate::commands::report::{blocking, print, say};
+use crate::commands::witnesses;
 use millstream::checkpoint::{Doctor, Inspection, Rebuild, Treatment, open_read_only, rebuild};
 use millstream_core::contract::{Position, Sink};
-use millstream_core::env::SystemEnv;
 use millstream_core::ids::{BatchId, Digest, QueryId};
 use millstream_core::log::Conf;
 use millstream_core::{Error, Result};
-use millstream_delta::{CommitEntry, DeltaSink, DeltaSinkOptions, DeltaTable};
+use millstream_delta::{CommitEntry, DeltaTable};
 use millstream_store::{Access, LocalStore, Store};
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -53,33 +53,12 @@ async fn doctor(
     format: ReportFormat,
 ) -> Result<ExitCode> {
     let store = open_read_only(dir).await?;
-    let tables = if tables.is_empty() {
-        known_tables(&Inspection::of(&*store).await?)
-    } else {
-        tables.to_vec()
-    };
-    let mut sinks = Vec::new();
-    for table in tables {
-        sinks.extend(blocking(move || table_as_sink(&table)).await?);
-    }
-    let sinks: Vec<&dyn Sink> = sinks.iter().map(|sink| sink as &dyn Sink).collect();
+    let inspection = Inspection::of(&*store).await?;
+    let sinks = witnesses::of(dir, inspection.identity.as_ref(), tables).await?;
+    let sinks: Vec<&dyn Sink> = sinks.iter().map(|sink| &**sink).collect();
     let doctor = Doctor::examine(store, &sinks, treatment).await?;
     print(&doctor, format)?;
     Ok(if doctor.is_sound() { ExitCode::SUCCESS } else { ExitCode::from(NOT_SOUND) })
-}
-
-/// The tables that the checkpoint remembers as its sinks.
-fn known_tables(inspection: &Inspection) -> Vec<PathBuf> {
-    let sinks = inspection.identity.as_ref().and_then(|i| i["sinks"].as_array());
-    let paths = sinks.into_iter().flatten().filter(|s| s["kind"] == "delta");
-    paths.filter_map(|s| s["path"].as_str().map(PathBuf::from)).collect()
-}
-
-/// An existing table as a witness; `None` if there is none, which is no evidence.
-fn table_as_sink(path: &Path) -> Result<Option<DeltaSink>> {
-    let Some(table) = DeltaTable::open(path)? else { return Ok(None) };
-    let options = DeltaSinkOptions { create: false, ..DeltaSinkOptions::new(path) };
-    DeltaSink::prepare(options, table.schema(), Arc::new(SystemEnv)).map(Some)
 }
 
 async fn make_anew(table: PathBuf, query: Option<&str>, dir: &Path) -> Result<ExitCode> {

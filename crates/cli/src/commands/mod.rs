@@ -9,3 +9,4 @@ pub mod report;
 pub mod run;
 pub mod sql;
 pub mod verify;
+pub mod witnesses;

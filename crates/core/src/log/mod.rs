@@ -47,8 +47,7 @@ pub use spark::{
 
 use crate::error::{Error, ErrorKind};
 
-const CURE: &str =
-    "Run `millstream checkpoint doctor` on the checkpoint, or restore the file from a backup.";
+const CURE: &str = "Run `millstream checkpoint doctor` on the checkpoint: it says what would cure it. A backup of the file does, too.";
 
 /// The file ends before its grammar does.
 pub(crate) fn torn(why: impl std::fmt::Display) -> Error {

@@ -1,10 +1,13 @@
 //! What is wrong with a checkpoint, and which repairs the evidence allows. Pure; whoever applies
 //! the repairs prints them first.
 
+use super::decide::Step;
 use super::paths;
 use super::scan::Scan;
 use crate::contract::Probe;
+use crate::error::Error;
 use crate::ids::{BatchId, QueryId};
+use crate::log::LedgerEntry;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -29,18 +32,61 @@ pub enum Repair {
         /// The query's id.
         id: QueryId,
     },
+    /// Write `millstream/ledger/N` (in place of a damaged one).
+    WriteLedger {
+        /// What it says.
+        entry: Box<LedgerEntry>,
+    },
+    /// Move this file into `millstream/damaged`, where nothing reads it.
+    SetAside {
+        /// Its path in the checkpoint.
+        path: String,
+    },
 }
 
 /// Something wrong.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Finding {
+    /// The code with which a run would refuse; a code of its own where a run would not.
+    pub code: String,
     /// In a sentence.
     pub what: String,
     /// Why the repairs are right; or, if there are none, what a person can do.
     pub advice: String,
     /// What would cure it; empty if the evidence is not enough.
     pub repairs: Vec<Repair>,
+    /// Whether a checkpoint made anew from the tables would cure it.
+    pub rebuild: bool,
+}
+
+impl Finding {
+    /// A finding without a repair.
+    pub fn new(
+        code: impl Into<String>,
+        what: impl Into<String>,
+        advice: impl Into<String>,
+    ) -> Self {
+        Finding {
+            code: code.into(),
+            what: what.into(),
+            advice: advice.into(),
+            repairs: Vec::new(),
+            rebuild: false,
+        }
+    }
+
+    /// What a run would stop with.
+    pub fn refused(error: &Error) -> Self {
+        Finding::new(error.code(), error.message(), error.cure_text().unwrap_or_default())
+    }
+
+    /// The same with repairs.
+    #[must_use]
+    pub fn repaired_by(mut self, repairs: impl IntoIterator<Item = Repair>) -> Self {
+        self.repairs.extend(repairs);
+        self
+    }
 }
 
 /// Everything wrong, in the order in which it should be repaired.
@@ -51,6 +97,29 @@ pub struct Diagnosis {
 }
 
 impl Diagnosis {
+    /// Adds what a run would stop with, unless a finding says so already: a diagnosis never calls
+    /// a checkpoint sound that recovery refuses.
+    pub fn add_refusal(&mut self, error: &Error) {
+        if self.findings.iter().all(|f| f.code != error.code()) {
+            self.findings.push(Finding::refused(error));
+        }
+    }
+
+    /// [`Diagnosis::add_refusal`] for what recovery decides.
+    pub fn add_step(&mut self, step: &Step) {
+        if let Some(error) = step.error() {
+            self.add_refusal(&error);
+        }
+    }
+
+    /// Marks the findings that a checkpoint made anew would cure, for sinks that all end with the
+    /// same batch. Sinks that hold it from different attempts are not made one by a new checkpoint.
+    pub fn allow_rebuild(&mut self) {
+        for finding in &mut self.findings {
+            finding.rebuild = finding.repairs.is_empty() && finding.code != "SINKS_DISAGREE";
+        }
+    }
+
     /// Every repair, in order.
     pub fn repairs(&self) -> impl Iterator<Item = &Repair> {
         self.findings.iter().flat_map(|f| f.repairs.iter())
@@ -97,6 +166,12 @@ impl Evidence {
     }
 }
 
+/// Code of logs with holes.
+const HOLE: &str = "CHECKPOINT_LOG_HOLE";
+
+const ANEW: &str =
+    "move the checkpoint away and make it anew from the table with `millstream checkpoint rebuild`";
+
 /// Diagnoses.
 pub fn diagnose(scan: &Scan, evidence: &Evidence, stateful: bool) -> Diagnosis {
     let log = scan.log();
@@ -106,36 +181,46 @@ pub fn diagnose(scan: &Scan, evidence: &Evidence, stateful: bool) -> Diagnosis {
     }
     for damage in &log.damage {
         let what = format!("`{}`: {}", damage.file, damage.why);
-        findings.push(damaged(scan, evidence, stateful, &damage.file, what));
+        let mut finding = damaged(scan, evidence, stateful, &damage.file, what);
+        finding.code = damage.code.to_owned();
+        findings.push(finding);
     }
     findings.extend(offsets_holes(scan, &log.holes));
     findings.extend(completions_missing(scan, evidence, stateful));
     if let Some(completed) = scan.newest_commits()
         && scan.newest_offsets().is_none_or(|newest| completed > newest)
     {
-        findings.push(Finding {
-            what: format!("`commits/{completed}` has no `offsets/{completed}`."),
-            advice: "What the batch read is lost here: restore `offsets` from a backup, or use `millstream checkpoint rebuild` with the table.".into(),
-            repairs: Vec::new(),
-        });
+        findings.push(Finding::new(
+            "CHECKPOINT_COMMIT_WITHOUT_OFFSETS",
+            format!("`commits/{completed}` has no `offsets/{completed}`."),
+            format!(
+                "What the batch read is lost here: restore `offsets` from a backup, or {ANEW}."
+            ),
+        ));
     }
     Diagnosis { findings }
 }
 
 fn metadata_missing(scan: &Scan) -> Finding {
     let id = scan.query_elsewhere();
-    Finding {
-        what: "`metadata` is missing although there are logs.".into(),
-        advice: match id {
-            Some(_) => "Other files of the checkpoint name the query's id.".into(),
-            None => "Nothing else here names the query's id; the `txn` entries of the table's log do. Write it back as `{\"id\":\"<uuid>\"}`.".into(),
-        },
-        repairs: id.map(|id| Repair::WriteMetadata { id }).into_iter().collect(),
-    }
+    let advice = match id {
+        Some(_) => "Other files of the checkpoint name the query's id.",
+        None => {
+            "Nothing else here names the query's id; the `txn` entries of the table's log do. Write it back as `{\"id\":\"<uuid>\"}`."
+        }
+    };
+    Finding::new(
+        "STREAMING_CHECKPOINT_MISSING_METADATA_FILE",
+        "`metadata` is missing although there are logs.",
+        advice,
+    )
+    .repaired_by(id.map(|id| Repair::WriteMetadata { id }))
 }
 
 fn damaged(scan: &Scan, evidence: &Evidence, stateful: bool, file: &str, what: String) -> Finding {
-    let restore = "The evidence is not enough for a repair; restore the file from a backup.";
+    let restore = format!(
+        "The evidence is not enough for a repair: restore the file from a backup, or {ANEW}."
+    );
     let (newest, completed) = (scan.newest_offsets(), scan.newest_commits());
     let (advice, repairs) = match (newest, completed) {
         (Some(n), m) if file == paths::offsets(n) && m < Some(n) && evidence.none_holds(n) => (
@@ -151,16 +236,28 @@ fn damaged(scan: &Scan, evidence: &Evidence, stateful: bool, file: &str, what: S
                         Repair::WriteCompletion { batch: m, next_watermark_ms },
                     ],
                 ),
-                None => (restore.to_owned(), Vec::new()),
+                None => (restore, Vec::new()),
             }
         }
         (Some(n), Some(m)) if file == paths::commits(m) && n == m && evidence.none_holds(m) => (
             format!("No sink holds batch {m}: without this file it is executed again."),
             vec![Repair::Delete { path: file.to_owned() }],
         ),
-        _ => (restore.to_owned(), Vec::new()),
+        _ if file == paths::METADATA => whole_metadata(scan, restore),
+        _ => (restore, Vec::new()),
     };
-    Finding { what, advice, repairs }
+    Finding::new("CHECKPOINT_FILE_DAMAGED", what, advice).repaired_by(repairs)
+}
+
+/// A damaged `metadata` says nothing but the id, which other files say, too.
+fn whole_metadata(scan: &Scan, restore: String) -> (String, Vec<Repair>) {
+    match scan.query_elsewhere() {
+        Some(id) => (
+            "Other files of the checkpoint name the query's id.".to_owned(),
+            vec![Repair::Delete { path: paths::METADATA.to_owned() }, Repair::WriteMetadata { id }],
+        ),
+        None => (restore, Vec::new()),
+    }
 }
 
 /// Holes in `offsets` below N−1 come from an interrupted purge of another engine: what is older
@@ -176,22 +273,18 @@ fn offsets_holes(scan: &Scan, holes: &[String]) -> Option<Finding> {
     if top.is_none() && !(missing_before && holes.iter().any(|h| h.starts_with(paths::OFFSETS))) {
         return None;
     }
-    let what = "`offsets` has holes.".to_owned();
+    let hole = |advice: String| Finding::new(HOLE, "`offsets` has holes.", advice);
     Some(match top {
-        Some(top) if !missing_before => Finding {
-            what,
-            advice: "The files before the hole are leftovers of a purge; nothing needs them.".into(),
-            repairs: numbers
-                .iter()
-                .filter(|n| **n <= top)
-                .map(|n| Repair::Delete { path: paths::offsets(BatchId(*n)) })
-                .collect(),
-        },
-        _ => Finding {
-            what,
-            advice: "The batch before the newest one is missing: restore it from a backup, or use `millstream checkpoint rebuild` with the table.".into(),
-            repairs: Vec::new(),
-        },
+        Some(top) if !missing_before => {
+            let leftovers = numbers.iter().filter(|n| **n <= top);
+            hole("The files before the hole are leftovers of a purge; nothing needs them.".into())
+                .repaired_by(
+                    leftovers.map(|n| Repair::Delete { path: paths::offsets(BatchId(*n)) }),
+                )
+        }
+        _ => hole(format!(
+            "The batch before the newest one is missing: restore it from a backup, or {ANEW}."
+        )),
     })
 }
 
@@ -206,22 +299,24 @@ fn completions_missing(scan: &Scan, evidence: &Evidence, stateful: bool) -> Opti
         .map(BatchId)
         .collect();
     let (oldest, newest) = (missing.first()?, missing.last()?);
+    // A hole is refused as one; a log that ends too early has none.
+    let holed = have.last().is_some_and(|last| *last > oldest.0);
+    let code = if holed { HOLE } else { "CHECKPOINT_COMMITS_MISSING" };
     let what = format!("`commits` lacks {} files from {oldest} to {newest}.", missing.len());
     let watermark = next_watermark(scan, before, stateful);
     Some(match watermark.filter(|_| evidence.all_hold(before)) {
-        Some(next_watermark_ms) => Finding {
+        Some(next_watermark_ms) => {
+            let advice = format!("Every sink holds batch {before}, which proves all before it.");
+            let write = |batch| Repair::WriteCompletion { batch, next_watermark_ms };
+            Finding::new(code, what, advice).repaired_by(missing.into_iter().map(write))
+        }
+        None => Finding::new(
+            code,
             what,
-            advice: format!("Every sink holds batch {before}, which proves all before it."),
-            repairs: missing
-                .into_iter()
-                .map(|batch| Repair::WriteCompletion { batch, next_watermark_ms })
-                .collect(),
-        },
-        None => Finding {
-            what,
-            advice: "The sinks do not prove these batches; restore `commits` from a backup.".into(),
-            repairs: Vec::new(),
-        },
+            format!(
+                "The sinks do not prove these batches: restore `commits` from a backup, or {ANEW}."
+            ),
+        ),
     })
 }
 

@@ -25,6 +25,8 @@ pub const PREPARED: &str = "millstream/prepared";
 pub const LEDGER: &str = "millstream/ledger";
 /// What a checkpoint made anew from its table knows of the batch it begins with.
 pub const REBUILT: &str = "millstream/rebuilt";
+/// Damaged files that were set aside; nothing reads them.
+pub const DAMAGED: &str = "millstream/damaged";
 
 /// `offsets/N`.
 pub fn offsets(batch: BatchId) -> String {

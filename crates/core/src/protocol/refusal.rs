@@ -23,6 +23,12 @@ impl From<Refusal> for Error {
     }
 }
 
+/// Making the checkpoint anew, which needs an empty directory.
+const ANEW: &str = "move this checkpoint away and make it anew from what the tables hold: `millstream checkpoint rebuild --table <table> <checkpoint>`";
+
+/// A batch leaves a table only with its log entry: RESTORE of other engines keeps transaction ids.
+const TAKE_OUT: &str = "take the log entry of this batch out of the table that holds it, if it is the newest one (`millstream checkpoint rebuild` names the file; RESTORE would not do: it keeps the transaction id)";
+
 const DOCTOR: &str = "Run `millstream checkpoint doctor` to see what it would repair";
 
 fn refuse(kind: ErrorKind, code: &'static str, cause: String, cure: impl Into<String>) -> Refusal {
@@ -64,7 +70,9 @@ impl Refusal {
             format!(
                 "The checkpoint has no logs, but {who} holds batches of this query; starting over would write records twice or skip them."
             ),
-            "Restore the checkpoint from a backup, make it anew from the table with `millstream checkpoint rebuild`, or start with a new checkpoint and a new table.",
+            format!(
+                "Restore the checkpoint from a backup; or {ANEW}; or start over with a new checkpoint and a new table (`millstream run --full-refresh`)."
+            ),
         )
     }
 
@@ -76,7 +84,7 @@ impl Refusal {
             format!(
                 "`commits/{completed}` exists but the newest file of `offsets` is {newest}: what batch {completed} read is lost."
             ),
-            "Restore the checkpoint from a backup, or make it anew from the table with `millstream checkpoint rebuild`.",
+            format!("Restore the checkpoint from a backup, or {ANEW}."),
         )
     }
 
@@ -99,7 +107,7 @@ impl Refusal {
             format!(
                 "{sink} holds batch {newest} of this query, but the checkpoint ends at batch {batch}: the checkpoint was restored from an older backup, or another run went on elsewhere."
             ),
-            "Use the newest checkpoint, or make one anew from the table with `millstream checkpoint rebuild`.",
+            format!("Use the newest checkpoint, or {ANEW}."),
         )
     }
 
@@ -110,7 +118,7 @@ impl Refusal {
             format!(
                 "{sink} holds batch {batch} of this query with other contents than the checkpoint names; skipping it would lose records, and repeating it would double them."
             ),
-            "Use the checkpoint that wrote the table, or make one anew from the table with `millstream checkpoint rebuild`.",
+            format!("Use the checkpoint that wrote the table, or {ANEW}."),
         )
     }
 
@@ -119,9 +127,11 @@ impl Refusal {
             ErrorKind::DataLoss,
             "SINK_LOST_BATCH",
             format!(
-                "The checkpoint says that batch {batch} is complete, but {sink} does not hold it: the table was dropped, replaced or restored to an older version, or its transaction ids have expired."
+                "The checkpoint says that batch {batch} is complete, but {sink} does not hold it: the table was dropped, replaced or copied back from an older backup, its newest log entries were lost, or its transaction ids have expired."
             ),
-            "Restore the table, or start over with a new checkpoint and a new table.",
+            format!(
+                "Restore the table's files from a backup; or {ANEW}, and the next run reads the lost batches again, as far as the source still has them; or, if nothing of the table is left, start over with `millstream run --full-refresh`."
+            ),
         )
     }
 
@@ -143,7 +153,7 @@ impl Refusal {
             format!(
                 "The sinks hold batch {batch} from different attempts; no attempt can finish it."
             ),
-            "Restore one of the sinks to its version before this batch, or start over.",
+            format!("In one of them, {TAKE_OUT}; or start over."),
         )
     }
 
@@ -155,7 +165,7 @@ impl Refusal {
                 "Attempt {attempt} of batch {batch} is in one sink and has to be finished in the others, but {why}."
             ),
             format!(
-                "Restore `millstream/prepared/{batch}/{attempt}` and its staged files from a backup, or restore the sink that holds the batch to its version before it; then start again."
+                "Restore `millstream/prepared/{batch}/{attempt}` and its staged files from a backup; or {TAKE_OUT}; then start again."
             ),
         )
     }
@@ -167,7 +177,7 @@ impl Refusal {
             format!(
                 "A sink holds batch {batch} but no longer says by which attempt, and the batch is not finished everywhere."
             ),
-            "Restore that sink to its version before this batch, or start over.",
+            format!("Either {TAKE_OUT}, and start again; or start over."),
         )
     }
 
@@ -178,7 +188,7 @@ impl Refusal {
             format!(
                 "{sink} lacks batch {batch} although a sink that commits after it holds the batch; its transaction is gone."
             ),
-            "Restore the sinks that hold the batch to their versions before it; then start again.",
+            format!("Either {TAKE_OUT}, and start again; or start over."),
         )
     }
 

@@ -206,14 +206,17 @@ impl Scan {
         LedgerEntry::decode(self.bytes(&paths::ledger(batch))?).ok()
     }
 
-    /// The query's id as other files than `metadata` have it.
+    /// The query's id as other files than `metadata` have it. A claim comes last: it was made under
+    /// whatever `metadata` said at that moment.
     pub fn query_elsewhere(&self) -> Option<QueryId> {
-        let lease = self.newest_epoch().map(paths::lease);
-        let lease = lease.and_then(|path| Lease::decode(self.bytes(&path)?).ok());
-        lease.map(|lease| lease.query).or_else(|| {
-            let newest = self.newest_offsets()?;
-            self.intent(newest).ok()?.map(|intent| intent.query)
-        })
+        let newest = self.newest_offsets();
+        let of_intent = newest.and_then(|newest| Some(self.intent(newest).ok()??.query));
+        let rebuilt = || Rebuilt::decode(self.bytes(paths::REBUILT)?).ok().map(|r| r.query);
+        let of_lease = || {
+            let path = self.newest_epoch().map(paths::lease)?;
+            Lease::decode(self.bytes(&path)?).ok().map(|lease| lease.query)
+        };
+        of_intent.or_else(rebuilt).or_else(of_lease)
     }
 
     /// What the files say together. Whether staged files are still there is for the sinks to say;

@@ -311,6 +311,39 @@ fn the_doctor_repairs_only_what_the_evidence_allows() {
 }
 
 #[test]
+fn a_finding_has_the_code_of_the_refusal() {
+    let torn = |path: &str| {
+        let mut files = spark(&[0, 1], &[0, 1]);
+        files.insert(path.into(), b"v1\n{".to_vec());
+        files
+    };
+    let mut nameless = spark(&[0, 1], &[0, 1]);
+    nameless.remove("metadata");
+    for files in [
+        torn("offsets/1"),
+        torn("commits/1"),
+        torn("metadata"),
+        nameless,
+        spark(&[0, 1, 2, 3], &[0]),
+        spark(&[0, 1, 2, 3], &[0, 2, 3]),
+        spark(&[0, 4, 5], &[4, 5]),
+        spark(&[3, 5], &[3]),
+        spark(&[0], &[0, 1]),
+    ] {
+        let scan = scan_of(&files);
+        let lease = LeaseFact { ours: Epoch(1), newest: Epoch(1) };
+        let facts = Facts { lease, log: scan.log(), sinks: Vec::new(), stateful: false };
+        let refused = decide(&facts).error().expect("a refusal").code();
+        let diagnosis = diagnose(&scan, &Evidence::default(), false);
+        let found: Vec<&str> = diagnosis.findings.iter().map(|f| f.code.as_str()).collect();
+        assert!(found.contains(&refused), "{refused} is not among {found:?}");
+        let mut foretold = diagnosis.clone();
+        foretold.add_step(&decide(&facts));
+        assert_eq!(foretold, diagnosis, "nothing is said twice");
+    }
+}
+
+#[test]
 fn without_sinks_the_doctor_repairs_nothing_that_needs_their_word() {
     let mut torn = spark(&[0, 1], &[0]);
     torn.insert("offsets/1".into(), Vec::new());

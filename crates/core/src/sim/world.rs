@@ -430,6 +430,9 @@ impl World {
                 Repair::WriteMetadata { id } => {
                     self.disk.put(paths::METADATA, Metadata { id: *id }.encode(), true);
                 }
+                Repair::WriteLedger { .. } | Repair::SetAside { .. } => {
+                    self.violate("a repair of files that the simulator does not damage".into());
+                }
             }
         }
         !repairs.is_empty()

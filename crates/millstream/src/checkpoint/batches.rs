@@ -1,15 +1,16 @@
 //! The files of batches: intents, prepared attempts, completions.
 
 use super::Checkpoint;
+use super::look::named;
 use millstream_core::contract::Position;
-use millstream_core::ids::{BatchId, Digest};
+use millstream_core::ids::{BatchId, Digest, QueryId};
 use millstream_core::log::{
     CommitFile, INTENT_KEY, Intent, IntentRef, LedgerEntry, OffsetsFile, OffsetsMetadata, Prepared,
     Rebuilt, Record,
 };
 use millstream_core::protocol::paths;
 use millstream_core::{Error, Result};
-use millstream_store::Created;
+use millstream_store::{Created, Store};
 use std::collections::BTreeSet;
 
 /// A batch as `offsets/N` fixes it.
@@ -73,67 +74,17 @@ impl Checkpoint {
     /// Reads a logged batch with the intent it names.
     ///
     /// # Errors
-    /// `CHECKPOINT_BATCH_MISSING` where there is no `offsets/N`, `CHECKPOINT_INTENT_MISSING` or
-    /// `CHECKPOINT_FILE_DAMAGED` where intent and offsets do not belong together.
+    /// Those of [`read_logged`].
     pub async fn logged(&self, batch: BatchId) -> Result<LoggedBatch> {
-        let path = format!("offsets/{batch}");
-        let bytes = self.store.read(&path).await?.ok_or_else(|| {
-            Error::corrupt("CHECKPOINT_BATCH_MISSING", format!("{} is missing.", self.name(&path)))
-                .cure("Run `millstream checkpoint doctor` on the checkpoint.")
-        })?;
-        // Who created it may have died before it was durable; everything after builds on it.
-        self.store.settle(&path).await?;
-        let decoded = OffsetsFile::decode(&bytes).and_then(|o| Ok((o.intent()?, o)));
-        let (named, offsets) = decoded.map_err(|e| e.context(self.name(&path)))?;
-        let Some(named) = named else {
-            let rebuilt = self.record::<Rebuilt>(paths::REBUILT).await?;
-            let digest = match rebuilt.filter(|rebuilt| rebuilt.batch == batch) {
-                Some(rebuilt) => rebuilt.digest,
-                None => Digest::of(&bytes),
-            };
-            return Ok(LoggedBatch { batch, offsets, intent: None, digest });
-        };
-        let intent = self.named_intent(named).await?;
-        let ends: Vec<_> =
-            intent.sources.iter().map(|r| r.as_ref().map(|r| r.end.clone())).collect();
-        if intent.batch != batch || intent.query != self.query() || ends != offsets.sources {
-            return Err(Error::corrupt(
-                "CHECKPOINT_FILE_DAMAGED",
-                format!("{} and the intent it names say different things.", self.name(&path)),
-            )
-            .cure("Run `millstream checkpoint doctor` on the checkpoint."));
-        }
-        Ok(LoggedBatch { batch, offsets, intent: Some(intent), digest: named.digest })
-    }
-
-    async fn named_intent(&self, named: IntentRef) -> Result<Intent> {
-        let path = format!("millstream/intents/{}", named.id);
-        let bytes = self.store.read(&path).await?.ok_or_else(|| {
-            Error::corrupt("CHECKPOINT_INTENT_MISSING", format!("{} is missing.", self.name(&path)))
-                .cure("Run `millstream checkpoint doctor` on the checkpoint.")
-        })?;
-        let intent = Intent::decode(&bytes).map_err(|e| e.context(self.name(&path)))?;
-        if Digest::of(&bytes) != named.digest {
-            return Err(Error::corrupt(
-                "CHECKPOINT_FILE_DAMAGED",
-                format!("{} is not the intent that was logged.", self.name(&path)),
-            )
-            .cure("Run `millstream checkpoint doctor` on the checkpoint."));
-        }
-        Ok(intent)
+        read_logged(&*self.store, self.query(), batch).await
     }
 
     /// The watermark after a completed batch.
     ///
     /// # Errors
-    /// `Corrupt` where `commits/N` is missing or damaged.
+    /// Those of [`read_completion`].
     pub async fn completion(&self, batch: BatchId) -> Result<CommitFile> {
-        let path = format!("commits/{batch}");
-        let bytes = self.store.read(&path).await?.ok_or_else(|| {
-            Error::corrupt("CHECKPOINT_BATCH_MISSING", format!("{} is missing.", self.name(&path)))
-        })?;
-        self.store.settle(&path).await?;
-        CommitFile::decode(&bytes).map_err(|e| e.context(self.name(&path)))
+        read_completion(&*self.store, batch).await
     }
 
     /// P9: makes an attempt complete and durable.
@@ -174,4 +125,78 @@ impl Checkpoint {
         let bytes = CommitFile::new(next_watermark_ms).encode();
         self.create_sparks("commits", &entry.batch.to_string(), &bytes).await
     }
+}
+
+/// Reads a logged batch of `query` with the intent it names.
+///
+/// # Errors
+/// `CHECKPOINT_BATCH_MISSING` where there is no `offsets/N`, `CHECKPOINT_INTENT_MISSING` or
+/// `CHECKPOINT_FILE_DAMAGED` where intent and offsets do not belong together.
+pub(super) async fn read_logged(
+    store: &dyn Store,
+    query: QueryId,
+    batch: BatchId,
+) -> Result<LoggedBatch> {
+    let path = paths::offsets(batch);
+    let bytes = store.read(&path).await?.ok_or_else(|| batch_missing(store, &path))?;
+    // Who created it may have died before it was durable; everything after builds on it.
+    store.settle(&path).await?;
+    let decoded = OffsetsFile::decode(&bytes).and_then(|o| Ok((o.intent()?, o)));
+    let (reference, offsets) = decoded.map_err(|e| named(store, &path, e))?;
+    let Some(reference) = reference else {
+        let rebuilt = match store.read(paths::REBUILT).await? {
+            Some(bytes) => {
+                Some(Rebuilt::decode(&bytes).map_err(|e| named(store, paths::REBUILT, e))?)
+            }
+            None => None,
+        };
+        let digest = match rebuilt.filter(|rebuilt| rebuilt.batch == batch) {
+            Some(rebuilt) => rebuilt.digest,
+            None => Digest::of(&bytes),
+        };
+        return Ok(LoggedBatch { batch, offsets, intent: None, digest });
+    };
+    let intent = named_intent(store, reference).await?;
+    let ends: Vec<_> = intent.sources.iter().map(|r| r.as_ref().map(|r| r.end.clone())).collect();
+    if intent.batch != batch || intent.query != query || ends != offsets.sources {
+        return Err(mixed_up(store, &path, "and the intent it names say different things"));
+    }
+    Ok(LoggedBatch { batch, offsets, intent: Some(intent), digest: reference.digest })
+}
+
+async fn named_intent(store: &dyn Store, reference: IntentRef) -> Result<Intent> {
+    let path = paths::intent(reference.id);
+    let bytes = store.read(&path).await?.ok_or_else(|| {
+        let message = format!("{}/{path} is missing.", store.describe());
+        Error::corrupt("CHECKPOINT_INTENT_MISSING", message)
+            .cure("Run `millstream checkpoint doctor` on the checkpoint.")
+    })?;
+    let intent = Intent::decode(&bytes).map_err(|e| named(store, &path, e))?;
+    if Digest::of(&bytes) != reference.digest {
+        return Err(mixed_up(store, &path, "is not the intent that was logged"));
+    }
+    Ok(intent)
+}
+
+/// `commits/N` of a completed batch.
+///
+/// # Errors
+/// `Corrupt` where it is missing or damaged.
+pub(super) async fn read_completion(store: &dyn Store, batch: BatchId) -> Result<CommitFile> {
+    let path = paths::commits(batch);
+    let bytes = store.read(&path).await?.ok_or_else(|| batch_missing(store, &path))?;
+    store.settle(&path).await?;
+    CommitFile::decode(&bytes).map_err(|e| named(store, &path, e))
+}
+
+fn batch_missing(store: &dyn Store, path: &str) -> Error {
+    let message = format!("{}/{path} is missing.", store.describe());
+    Error::corrupt("CHECKPOINT_BATCH_MISSING", message)
+        .cure("Run `millstream checkpoint doctor` on the checkpoint.")
+}
+
+fn mixed_up(store: &dyn Store, path: &str, what: &str) -> Error {
+    let message = format!("{}/{path} {what}.", store.describe());
+    Error::corrupt("CHECKPOINT_FILE_DAMAGED", message)
+        .cure("Run `millstream checkpoint doctor` on the checkpoint.")
 }

@@ -1,10 +1,13 @@
 //! `millstream checkpoint doctor`: what is wrong, what would cure it, and, if asked, the cure.
 
-use super::{lock, look, twins};
+use super::facts::{facts, newest_in};
+use super::{findings, lock, look, twins};
 use millstream_core::contract::Sink;
-use millstream_core::ids::QueryId;
-use millstream_core::log::{CommitFile, Metadata, hadoop_twin};
-use millstream_core::protocol::{Diagnosis, Evidence, Finding, Repair, diagnose, paths};
+use millstream_core::ids::{BatchId, Epoch, QueryId};
+use millstream_core::log::{CommitFile, Metadata, Record, hadoop_twin};
+use millstream_core::protocol::{
+    Diagnosis, Evidence, Finding, Repair, Scan, decide, diagnose, paths,
+};
 use millstream_core::{Error, Result};
 use millstream_store::{Created, Store};
 use serde::Serialize;
@@ -30,6 +33,8 @@ pub enum Treatment {
 pub struct Doctor {
     /// Where the checkpoint is.
     pub place: String,
+    /// The sinks that were asked for evidence, in the order of their commits.
+    pub witnesses: Vec<Witness>,
     /// What was wrong when the doctor came; for [`Treatment::Describe`], what is wrong.
     pub findings: Vec<Finding>,
     /// Repairs that were made.
@@ -38,9 +43,24 @@ pub struct Doctor {
     pub remaining: Vec<Finding>,
 }
 
+/// A sink that was asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Witness {
+    /// Its description.
+    pub sink: String,
+    /// Where it is, if it has a place.
+    pub path: Option<String>,
+    /// Whether it remembers batches.
+    pub remembers: bool,
+    /// The newest batch of the query that it holds.
+    pub holds: Option<BatchId>,
+}
+
 impl Doctor {
-    /// Examines a checkpoint that no query runs on, with the sinks' evidence. Sinks that do not
-    /// remember batches say nothing here; without any, repairs that need evidence are not offered.
+    /// Examines a checkpoint that no query runs on, with the evidence of all its sinks, in the order
+    /// of their commits. What a run with these sinks would refuse is a finding with the same code:
+    /// both ask `decide`. Without sinks that is not to be known, which is a finding, too.
     ///
     /// # Errors
     /// `CHECKPOINT_IN_USE` while a query runs on it; what the store and the sinks say.
@@ -50,13 +70,14 @@ impl Doctor {
         treatment: Treatment,
     ) -> Result<Doctor> {
         let _lock = lock(&*store).await?;
+        let (findings, witnesses) = diagnosis(&*store, sinks).await?;
         let mut doctor = Doctor {
             place: store.describe(),
-            findings: diagnosis(&*store, sinks).await?.findings,
+            witnesses,
+            remaining: findings.clone(),
+            findings,
             applied: Vec::new(),
-            remaining: Vec::new(),
         };
-        doctor.remaining = doctor.findings.clone();
         if treatment == Treatment::Describe {
             return Ok(doctor);
         }
@@ -70,9 +91,17 @@ impl Doctor {
                 apply(&*store, &repair).await?;
                 doctor.applied.push(repair);
             }
-            doctor.remaining = diagnosis(&*store, sinks).await?.findings;
+            (doctor.remaining, doctor.witnesses) = diagnosis(&*store, sinks).await?;
         }
         Ok(doctor)
+    }
+
+    /// How the checkpoint is made anew.
+    fn rebuilding(&self) -> String {
+        let tables = self.witnesses.iter().filter_map(|w| w.path.as_ref());
+        let tables: String = tables.map(|path| format!("--table '{path}' ")).collect();
+        let place = &self.place;
+        format!("move '{place}' away; then: millstream checkpoint rebuild {tables}'{place}'")
     }
 
     /// Whether nothing is wrong (any more).
@@ -81,29 +110,106 @@ impl Doctor {
     }
 }
 
-async fn diagnosis(store: &dyn Store, sinks: &[&dyn Sink]) -> Result<Diagnosis> {
+/// Everything wrong, and what each sink said.
+async fn diagnosis(store: &dyn Store, sinks: &[&dyn Sink]) -> Result<(Vec<Finding>, Vec<Witness>)> {
     let scan = look::scan(store).await?;
-    let query = scan.metadata().ok().flatten().map(|m| m.id).or_else(|| scan.query_elsewhere());
+    let known = findings::identity(store).await?;
+    let mismatch = findings::other_owner(&scan, &known);
+    let query = match mismatch {
+        Some((_, owner)) => Some(owner),
+        None => scan.metadata().ok().flatten().map(|m| m.id).or_else(|| scan.query_elsewhere()),
+    };
     let evidence = match query {
         Some(query) => evidence(query, &Evidence::wanted(&scan), sinks).await?,
         None => Evidence::default(),
     };
+    let witnesses = witnesses(query, sinks).await?;
     let mut diagnosis = diagnose(&scan, &evidence, false);
-    for path in twins::stale(store).await? {
-        diagnosis.findings.push(Finding {
-            what: format!("`{path}` is stale: it does not belong to the file beside it."),
-            advice: "Spark refuses a file with such a twin; without the twin it reads it.".into(),
-            repairs: vec![Repair::Delete { path }],
-        });
+    if let Some((named, owner)) = mismatch {
+        diagnosis.findings.insert(0, wrong_id(named, owner, sinks).await?);
     }
-    Ok(diagnosis)
+    diagnosis.findings.extend(known.finding(&scan));
+    if let Some(query) = query {
+        foretell(store, &scan, query, sinks, &mut diagnosis).await?;
+    }
+    if witnesses.is_empty() {
+        diagnosis.findings.push(Finding::new(
+            "CHECKPOINT_NO_WITNESS",
+            "No table was asked: the checkpoint does not say which one its query writes.",
+            "Name the table, and its dead letters if it has any, with `--table`.",
+        ));
+    }
+    for path in twins::stale(store).await? {
+        let what = format!("`{path}` is stale: it does not belong to the file beside it.");
+        let advice = "Spark refuses a file with such a twin; without the twin it reads it.";
+        let finding = Finding::new("CHECKPOINT_TWIN_STALE", what, advice);
+        diagnosis.findings.push(finding.repaired_by([Repair::Delete { path }]));
+    }
+    diagnosis.findings.extend(findings::ledger(store, &scan, query).await?);
+    diagnosis.findings.extend(findings::starts(store, &scan).await?);
+    if let Some((first, others)) = witnesses.split_first()
+        && first.holds.is_some()
+        && others.iter().all(|other| other.holds == first.holds)
+    {
+        diagnosis.allow_rebuild();
+    }
+    Ok((diagnosis.findings, witnesses))
 }
 
-async fn evidence(
+/// Adds what a run of `query` would stop with at its recovery.
+async fn foretell(
+    store: &dyn Store,
+    scan: &Scan,
     query: QueryId,
-    batches: &[millstream_core::ids::BatchId],
     sinks: &[&dyn Sink],
-) -> Result<Evidence> {
+    diagnosis: &mut Diagnosis,
+) -> Result<()> {
+    let epoch = scan.newest_epoch().unwrap_or(Epoch(0));
+    let step = decide(&facts(scan, query, epoch, sinks).await?);
+    diagnosis.add_step(&step);
+    if step.error().is_none()
+        && let Err(error) = findings::standing(store, scan, query).await
+    {
+        diagnosis.add_refusal(&error);
+    }
+    Ok(())
+}
+
+/// `metadata` with an id that no other file has. The tables say which of the two is right.
+async fn wrong_id(named: QueryId, owner: QueryId, sinks: &[&dyn Sink]) -> Result<Finding> {
+    let what = format!("`metadata` has the id {named}; the other files belong to query {owner}.");
+    let (mut of_named, mut of_owner) = (false, false);
+    for sink in sinks.iter().filter(|sink| sink.is_exactly_once()) {
+        of_named |= newest_in(*sink, named).await?.is_some();
+        of_owner |= newest_in(*sink, owner).await?.is_some();
+    }
+    if of_named || !of_owner {
+        let advice = "The tables do not prove which of the two is right: restore the checkpoint \
+                      from one backup.";
+        return Ok(Finding::new("QUERY_CHANGED", what, advice));
+    }
+    let advice = format!("The tables hold batches of {owner}, and none of {named}.");
+    Ok(Finding::new("QUERY_CHANGED", what, advice).repaired_by([
+        Repair::Delete { path: paths::METADATA.to_owned() },
+        Repair::WriteMetadata { id: owner },
+    ]))
+}
+
+async fn witnesses(query: Option<QueryId>, sinks: &[&dyn Sink]) -> Result<Vec<Witness>> {
+    let mut witnesses = Vec::new();
+    for sink in sinks {
+        let holds = match query {
+            Some(query) if sink.is_exactly_once() => newest_in(*sink, query).await?,
+            _ => None,
+        };
+        let path = sink.identity().get("path").and_then(|p| p.as_str().map(str::to_owned));
+        let remembers = sink.is_exactly_once();
+        witnesses.push(Witness { sink: sink.describe(), path, remembers, holds });
+    }
+    Ok(witnesses)
+}
+
+async fn evidence(query: QueryId, batches: &[BatchId], sinks: &[&dyn Sink]) -> Result<Evidence> {
     let mut evidence = Evidence::default();
     for sink in sinks.iter().filter(|sink| sink.is_exactly_once()) {
         let mut said = BTreeMap::new();
@@ -131,6 +237,15 @@ async fn apply(store: &dyn Store, repair: &Repair) -> Result<()> {
         Repair::WriteMetadata { id } => {
             write(store, paths::METADATA, &Metadata { id: *id }.encode()).await
         }
+        Repair::WriteLedger { entry } => {
+            write(store, &paths::ledger(entry.batch), &entry.encode()?).await
+        }
+        Repair::SetAside { path } => {
+            let Some(bytes) = store.read(path).await? else { return Ok(()) };
+            let name = path.rsplit_once('/').map_or(path.as_str(), |(_, name)| name);
+            store.replace(&format!("{}/{name}", paths::DAMAGED), &bytes).await?;
+            store.delete(path).await.map(|_| ())
+        }
     }
 }
 
@@ -152,14 +267,20 @@ pub(super) async fn write(store: &dyn Store, path: &str, bytes: &[u8]) -> Result
 impl fmt::Display for Doctor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "checkpoint  {}", self.place)?;
+        for witness in &self.witnesses {
+            writeln!(f, "asked       {witness}")?;
+        }
         if self.findings.is_empty() {
             return writeln!(f, "findings    none");
         }
         for finding in &self.findings {
-            writeln!(f, "finding     {}", finding.what)?;
+            writeln!(f, "finding     {}: {}", finding.code, finding.what)?;
             writeln!(f, "            {}", finding.advice)?;
             for repair in &finding.repairs {
                 writeln!(f, "  repair    {}", sentence(repair))?;
+            }
+            if finding.rebuild {
+                writeln!(f, "  cure      {}", self.rebuilding())?;
             }
         }
         for repair in &self.applied {
@@ -167,10 +288,20 @@ impl fmt::Display for Doctor {
         }
         if !self.applied.is_empty() {
             for finding in &self.remaining {
-                writeln!(f, "remains     {} {}", finding.what, finding.advice)?;
+                writeln!(f, "remains     {}: {} {}", finding.code, finding.what, finding.advice)?;
             }
         }
         Ok(())
+    }
+}
+
+impl fmt::Display for Witness {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.holds {
+            _ if !self.remembers => write!(f, "{}: it does not remember batches", self.sink),
+            Some(batch) => write!(f, "{}: it holds batches up to {batch}", self.sink),
+            None => write!(f, "{}: it holds no batch of this query", self.sink),
+        }
     }
 }
 
@@ -181,5 +312,9 @@ fn sentence(repair: &Repair) -> String {
             format!("write `commits/{batch}` with watermark {next_watermark_ms}")
         }
         Repair::WriteMetadata { id } => format!("write `metadata` with the id {id}"),
+        Repair::WriteLedger { entry } => {
+            format!("write `{}` from the intent of its batch", paths::ledger(entry.batch))
+        }
+        Repair::SetAside { path } => format!("move `{path}` to `{}`", paths::DAMAGED),
     }
 }

@@ -1,10 +1,10 @@
 //! `millstream checkpoint inspect`: what a checkpoint says, as a value and as text.
 
-use super::{look, twins};
+use super::{findings, look, twins};
 use millstream_core::Result;
 use millstream_core::contract::Position;
 use millstream_core::ids::{BatchId, Digest, Epoch, QueryId};
-use millstream_core::log::{Identity, LedgerEntry, OffsetsFile, Planner, Record};
+use millstream_core::log::{LedgerEntry, OffsetsFile, Planner, SourceStart};
 use millstream_core::protocol::paths;
 use millstream_store::Store;
 use serde::Serialize;
@@ -42,7 +42,8 @@ pub struct Inspection {
     pub starts: Vec<Position>,
     /// The newest batches.
     pub batches: Vec<BatchReport>,
-    /// Everything that is wrong, in sentences. `checkpoint doctor` says what would cure it.
+    /// Everything that is wrong with these files, in sentences. What the tables say to them, and
+    /// what would cure it, `checkpoint doctor` says.
     pub problems: Vec<String>,
 }
 
@@ -97,13 +98,9 @@ impl Inspection {
             }
             _ => {}
         }
-        let ledger = match look::ledger(store).await {
-            Ok(ledger) => ledger,
-            Err(error) => {
-                problems.push(error.message().to_owned());
-                Vec::new()
-            }
-        };
+        problems.extend(findings::sentences(store, &scan).await?);
+        // A damaged file of it is among the problems already.
+        let ledger = look::ledger(store).await.unwrap_or_default();
         let span = |dir: &str| {
             let numbers = scan.numbers(dir);
             Some((*numbers.first()?, *numbers.last()?))
@@ -118,37 +115,23 @@ impl Inspection {
             sealed_attempts: scan.sealed().len(),
             ledger_batches: ledger.len(),
             ledger_rows_in: ledger.iter().flat_map(|e| e.rows_in.iter().flatten()).sum(),
-            identity: identity(store, &mut problems).await?,
-            starts: starts(store, &mut problems).await?,
+            identity: findings::identity(store)
+                .await?
+                .whole()
+                .and_then(|i| serde_json::to_value(i).ok()),
+            starts: starts(store).await?,
             batches: batches(store, &scan.numbers(paths::OFFSETS), completed, &ledger).await?,
             problems,
         })
     }
 }
 
-async fn identity(store: &dyn Store, problems: &mut Vec<String>) -> Result<Option<Value>> {
-    let names = store.list(paths::OURS).await?;
-    let newest = names.iter().filter_map(|name| paths::identity_revision(name)).max();
-    let Some(path) = newest.map(paths::identity) else { return Ok(None) };
-    let Some(bytes) = store.read(&path).await? else { return Ok(None) };
-    match Identity::decode(&bytes) {
-        Ok(identity) => Ok(serde_json::to_value(identity).ok()),
-        Err(error) => {
-            problems.push(format!("`{path}`: {}", error.message()));
-            Ok(None)
-        }
-    }
-}
-
-async fn starts(store: &dyn Store, problems: &mut Vec<String>) -> Result<Vec<Position>> {
+async fn starts(store: &dyn Store) -> Result<Vec<Position>> {
     let mut found = Vec::new();
     for index in paths::numbers(&store.list(paths::SOURCES).await?) {
         let path = format!("{}/{index}/0", paths::SOURCES);
         let Some(bytes) = store.read(&path).await? else { continue };
-        match millstream_core::log::SourceStart::decode(&bytes) {
-            Ok(start) => found.push(start.position),
-            Err(error) => problems.push(format!("`{path}`: {}", error.message())),
-        }
+        found.extend(SourceStart::decode(&bytes).ok().map(|start| start.position));
     }
     Ok(found)
 }
@@ -224,8 +207,8 @@ impl fmt::Display for Inspection {
             writeln!(f, "problem     {problem}")?;
         }
         if self.problems.is_empty() {
-            writeln!(f, "problems    none")?;
+            writeln!(f, "problems    none in these files")?;
         }
-        Ok(())
+        writeln!(f, "not asked   the tables: `millstream checkpoint doctor` asks them")
     }
 }

@@ -6,6 +6,7 @@
 //! * `batches`: intents, prepared attempts, completions
 //! * `purge`: what is deleted after a completed batch, and the ledger's bounds
 //! * `look`: reading a checkpoint that somebody else may own
+//! * `facts`: what recovery decides from; `findings`: damage that only shows later
 //! * `inspect`, `doctor`, `rebuild`: the `millstream checkpoint` commands
 //!
 //! Invariants: a file of ours is created once and never changed; `offsets/N` is created after the
@@ -13,6 +14,8 @@
 
 mod batches;
 mod doctor;
+mod facts;
+mod findings;
 mod inspect;
 mod look;
 mod purge;
@@ -20,7 +23,8 @@ mod rebuild;
 mod twins;
 
 pub use batches::LoggedBatch;
-pub use doctor::{Doctor, Treatment};
+pub use doctor::{Doctor, Treatment, Witness};
+pub(crate) use facts::{facts, standing_after};
 pub use inspect::{BatchReport, Inspection};
 pub use look::{ledger, open_read_only, query_id, scan};
 pub use rebuild::{Rebuild, rebuild};
@@ -250,8 +254,8 @@ async fn read_or_create_metadata(store: &Arc<dyn Store>, env: &SharedEnv) -> Res
                 format!("{}/{log} has files, but `metadata` is missing.", store.describe()),
             )
             .cure(
-                "Restore `metadata` from a backup, or rebuild the checkpoint from the table with \
-                 `millstream checkpoint rebuild`; a new id would write every record once more.",
+                "Run `millstream checkpoint doctor`: it writes `metadata` again where another file \
+                 has the id; a new id would write every record once more.",
             ));
         }
     }

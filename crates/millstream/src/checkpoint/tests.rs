@@ -5,7 +5,7 @@ use millstream_core::contract::{CommitOutcome, CommitTag, Probe, Sink, SourceRan
 use millstream_core::env::SystemEnv;
 use millstream_core::ids::{AttemptId, BatchId, Digest};
 use millstream_core::log::{
-    Conf, Intent, LedgerEntry, Metrics, OffsetsMetadata, Planner, Prepared,
+    Conf, Intent, LedgerEntry, Metrics, OffsetsFile, OffsetsMetadata, Planner, Prepared,
 };
 use millstream_core::protocol::Repair;
 use millstream_store::MemoryStore;
@@ -80,10 +80,12 @@ async fn whole_batch(checkpoint: &Checkpoint, batch: u64) -> LoggedBatch {
     logged
 }
 
-/// A sink that holds every batch up to `newest`, each under its own digest.
+/// A sink that holds every batch up to `newest` of one query, or of any; the newest with this
+/// digest, or without a mark.
 struct Holding {
     newest: Option<u64>,
-    digest: Digest,
+    digest: Option<Digest>,
+    only: Option<QueryId>,
 }
 
 #[async_trait]
@@ -97,11 +99,12 @@ impl Sink for Holding {
     fn is_exactly_once(&self) -> bool {
         true
     }
-    async fn probe(&self, _: QueryId, batch: BatchId) -> Result<Probe> {
-        Ok(match self.newest {
+    async fn probe(&self, query: QueryId, batch: BatchId) -> Result<Probe> {
+        Ok(match self.newest.filter(|_| self.only.is_none_or(|only| only == query)) {
             Some(newest) if newest > batch.0 => Probe::Ahead { newest: BatchId(newest) },
             Some(newest) if newest == batch.0 => {
-                Probe::Committed { attempt: None, digest_low_48: Some(self.digest.low_48_bits()) }
+                let digest_low_48 = self.digest.map(|digest| digest.low_48_bits());
+                Probe::Committed { attempt: None, digest_low_48 }
             }
             _ => Probe::Absent,
         })
@@ -112,7 +115,7 @@ impl Sink for Holding {
 }
 
 fn holding(newest: Option<u64>) -> Holding {
-    Holding { newest, digest: Digest::of(b"x") }
+    Holding { newest, digest: None, only: None }
 }
 
 struct Dir {
@@ -289,7 +292,7 @@ async fn inspect_says_where_a_checkpoint_stands() {
     assert_eq!((seen.planned, seen.completed), (Some((0, 1)), Some((0, 0))));
     assert_eq!(seen.in_doubt, Some(BatchId(1)));
     assert_eq!((seen.ledger_batches, seen.ledger_rows_in), (1, 10));
-    assert!(seen.problems.is_empty());
+    assert!(seen.problems.is_empty(), "{:?}", seen.problems);
     let text = seen.to_string();
     assert!(text.contains("in doubt    batch 1"), "{text}");
     assert!(serde_json::to_string(&seen).unwrap().contains("\"inDoubt\":1"));
@@ -361,6 +364,182 @@ async fn the_doctor_removes_stale_twins_and_leaves_good_ones() {
     let doctor = dir.doctor(&holding(Some(0)), Treatment::Apply).await;
     assert_eq!(doctor.applied, [Repair::Delete { path: ".metadata.crc".into() }]);
     assert!(dir.path.join("commits/.0.crc").exists());
+}
+
+fn codes(doctor: &Doctor) -> Vec<&str> {
+    doctor.findings.iter().map(|finding| finding.code.as_str()).collect()
+}
+
+/// Three complete batches that no run holds.
+async fn three_batches() -> Dir {
+    let dir = dir();
+    let checkpoint = dir.open().await.unwrap();
+    for batch in 0..3 {
+        whole_batch(&checkpoint, batch).await;
+    }
+    dir
+}
+
+#[tokio::test]
+async fn what_recovery_would_refuse_is_a_finding_with_its_code() {
+    let dir = three_batches().await;
+    let other = Holding { digest: Some(Digest::of(b"another intent")), ..holding(Some(2)) };
+    for (sink, code, anew) in [
+        (holding(Some(1)), "SINK_LOST_BATCH", true),
+        (holding(None), "SINK_LOST_BATCH", false),
+        (holding(Some(5)), "CHECKPOINT_BEHIND_SINK", true),
+        (other, "BATCH_DIGEST_DIFFERS", true),
+    ] {
+        let doctor = dir.doctor(&sink, Treatment::Apply).await;
+        assert_eq!(codes(&doctor), [code]);
+        assert_eq!(doctor.findings[0].rebuild, anew, "{code}");
+        assert!(!doctor.is_sound() && doctor.applied.is_empty());
+    }
+    // Two sinks: what one of them lacks is a finding, and no new checkpoint can help.
+    let sinks = [holding(Some(2)), holding(Some(1))];
+    let sinks: Vec<&dyn Sink> = sinks.iter().map(|sink| sink as &dyn Sink).collect();
+    let doctor = Doctor::examine(dir.store(), &sinks, Treatment::Describe).await.unwrap();
+    assert_eq!((codes(&doctor), doctor.findings[0].rebuild), (vec!["SINK_LOST_BATCH"], false));
+    let held: Vec<_> = doctor.witnesses.iter().map(|w| w.holds).collect();
+    assert_eq!(held, [Some(BatchId(2)), Some(BatchId(1))]);
+    // Only `metadata` is left.
+    for name in ["offsets", "commits", "millstream"] {
+        fs::remove_dir_all(dir.path.join(name)).unwrap();
+    }
+    let doctor = dir.doctor(&holding(Some(2)), Treatment::Describe).await;
+    assert_eq!((codes(&doctor), doctor.findings[0].rebuild), (vec!["CHECKPOINT_LOGS_GONE"], true));
+}
+
+#[tokio::test]
+async fn without_a_witness_nothing_is_called_sound() {
+    let dir = three_batches().await;
+    let doctor = Doctor::examine(dir.store(), &[], Treatment::Apply).await.unwrap();
+    assert_eq!(codes(&doctor), ["CHECKPOINT_NO_WITNESS"]);
+    assert!(!doctor.is_sound());
+    assert!(dir.doctor(&holding(Some(2)), Treatment::Apply).await.is_sound());
+}
+
+#[tokio::test]
+async fn a_lost_intent_of_the_batch_before_is_foretold() {
+    let dir = dir();
+    let checkpoint = dir.open().await.unwrap();
+    let logged = whole_batch(&checkpoint, 0).await;
+    log(&checkpoint, 1).await.unwrap();
+    drop(checkpoint);
+    fs::remove_file(dir.path.join(paths::intent(logged.intent.unwrap().id))).unwrap();
+    let doctor = dir.doctor(&holding(Some(0)), Treatment::Describe).await;
+    assert_eq!(codes(&doctor), ["CHECKPOINT_INTENT_MISSING"]);
+    assert!(doctor.findings[0].rebuild);
+}
+
+#[tokio::test]
+async fn a_foreign_id_in_metadata_is_put_right_where_the_tables_prove_it() {
+    let dir = three_batches().await;
+    let owner = query_id(&*dir.store()).await.unwrap().unwrap();
+    let foreign = Metadata { id: QueryId(Uuid::new_v4()) };
+    dir.write("metadata", &foreign.encode());
+    let unproved = dir.doctor(&holding(Some(2)), Treatment::Apply).await;
+    assert_eq!(codes(&unproved), ["QUERY_CHANGED"]);
+    assert!(unproved.applied.is_empty(), "the table has batches of both");
+    let proving = Holding { only: Some(owner), ..holding(Some(2)) };
+    let doctor = dir.doctor(&proving, Treatment::Apply).await;
+    assert!(doctor.is_sound(), "{doctor}");
+    assert_eq!(query_id(&*dir.store()).await.unwrap(), Some(owner));
+}
+
+fn identity_of(query: QueryId, revision: u64) -> Identity {
+    let engine = "test".into();
+    let (sources, sinks) = (Vec::new(), Vec::new());
+    Identity { query, revision, engine, plan: Value::Null, sources, sinks, state: Value::Null }
+}
+
+#[tokio::test]
+async fn a_damaged_identity_is_set_aside_only_where_something_else_guards() {
+    for bytes in [&b""[..], b"millstream identity v1\n{}\nx\n"] {
+        let dir = three_batches().await;
+        dir.write("millstream/identity", bytes);
+        let inspected = Inspection::of(&*dir.store()).await.unwrap();
+        assert_eq!(inspected.problems.len(), 1, "{:?}", inspected.problems);
+        // The newest intent names the plan.
+        let doctor = dir.doctor(&holding(Some(2)), Treatment::Apply).await;
+        assert_eq!(doctor.findings.len(), 1, "{doctor}");
+        assert!(doctor.findings[0].code.starts_with("CHECKPOINT_FILE_"), "{doctor}");
+        assert_eq!(doctor.applied, [Repair::SetAside { path: "millstream/identity".into() }]);
+        assert!(doctor.is_sound());
+        assert_eq!(fs::read(dir.path.join("millstream/damaged/identity")).unwrap(), bytes);
+        assert_eq!(dir.open().await.unwrap().identity().await.unwrap(), None);
+    }
+    // No batch, no intent: nothing guards; an older revision does.
+    let dir = dir();
+    let checkpoint = dir.open().await.unwrap();
+    let query = checkpoint.query();
+    drop(checkpoint);
+    dir.write("millstream/identity.1", b"");
+    let doctor = dir.doctor(&holding(None), Treatment::Apply).await;
+    assert!(doctor.applied.is_empty() && !doctor.is_sound(), "{doctor}");
+    dir.write("millstream/identity", &identity_of(query, 0).encode().unwrap());
+    let doctor = dir.doctor(&holding(None), Treatment::Apply).await;
+    assert!(doctor.is_sound(), "{doctor}");
+    assert_eq!(dir.open().await.unwrap().identity().await.unwrap().unwrap().revision, 0);
+}
+
+#[tokio::test]
+async fn a_damaged_ledger_entry_is_written_from_its_intent_or_given_up() {
+    let dir = three_batches().await;
+    let before = ledger(&*dir.store()).await.unwrap();
+    for batch in 0..3 {
+        let mut bytes = fs::read(dir.path.join(format!("millstream/ledger/{batch}"))).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        dir.write(&format!("millstream/ledger/{batch}"), &bytes);
+    }
+    // The intent of batch 0 is purged.
+    let offsets = OffsetsFile::decode(&fs::read(dir.path.join("offsets/0")).unwrap()).unwrap();
+    let intent = paths::intent(offsets.intent().unwrap().unwrap().id);
+    fs::remove_file(dir.path.join(intent)).unwrap();
+    fs::remove_file(dir.path.join("offsets/0")).unwrap();
+    assert!(ledger(&*dir.store()).await.is_err());
+    assert_eq!(Inspection::of(&*dir.store()).await.unwrap().problems.len(), 3);
+    let doctor = dir.doctor(&holding(Some(2)), Treatment::Apply).await;
+    assert_eq!(codes(&doctor).len(), 3, "{doctor}");
+    assert!(doctor.is_sound(), "{doctor}");
+    let after = ledger(&*dir.store()).await.unwrap();
+    assert_eq!(after.len(), 2, "batch 0 is given up");
+    for (was, is) in before.iter().skip(1).zip(&after) {
+        assert_eq!((was.batch, was.digest, is.rows_in.as_ref()), (is.batch, is.digest, None));
+        assert!(is.sources[0].is_some());
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_entry_of_a_batch_in_doubt_makes_way_for_its_completion() {
+    let dir = dir();
+    let checkpoint = dir.open().await.unwrap();
+    whole_batch(&checkpoint, 0).await;
+    let logged = log(&checkpoint, 1).await.unwrap();
+    dir.write("millstream/ledger/1", b"");
+    assert!(complete(&checkpoint, &logged).await.is_err());
+    drop(checkpoint);
+    let doctor = dir.doctor(&holding(Some(0)), Treatment::Apply).await;
+    assert_eq!(doctor.applied, [Repair::Delete { path: "millstream/ledger/1".into() }]);
+    assert!(doctor.is_sound(), "{doctor}");
+    complete(&dir.open().await.unwrap(), &logged).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_damaged_start_is_deleted_only_when_it_is_passed() {
+    let dir = dir();
+    let checkpoint = dir.open().await.unwrap();
+    checkpoint.pin_source_start(0, position(0)).await.unwrap();
+    let logged = log(&checkpoint, 0).await.unwrap();
+    dir.write("sources/0/0", b"\0v1\n{");
+    drop(checkpoint);
+    let doctor = dir.doctor(&holding(None), Treatment::Apply).await;
+    assert!(doctor.applied.is_empty() && !doctor.is_sound(), "{doctor}");
+    complete(&dir.open().await.unwrap(), &logged).await.unwrap();
+    let doctor = dir.doctor(&holding(Some(0)), Treatment::Apply).await;
+    assert_eq!(doctor.applied, [Repair::Delete { path: "sources/0/0".into() }]);
+    assert!(doctor.is_sound(), "{doctor}");
 }
 
 #[tokio::test]

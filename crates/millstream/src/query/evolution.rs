@@ -5,6 +5,7 @@
 
 use crate::plan::FlowPlan;
 use millstream_core::Error;
+use millstream_core::ids::BatchId;
 use millstream_core::log::{Difference, Identity};
 use serde_json::Value;
 
@@ -22,6 +23,16 @@ pub(crate) fn changes(then: &Identity, plan: &FlowPlan, sources: Vec<Value>) -> 
     let now = Identity { plan: plan.identity.clone(), sources, ..then.clone() };
     let differences = then.differences(&now);
     differences.iter().filter(|d| !is_harmless(d)).map(ToString::to_string).collect()
+}
+
+/// The difference of a query that another plan's newest intent was made for, where nothing else is
+/// left of that plan.
+pub(super) fn other_plan(batch: BatchId) -> Difference {
+    Difference {
+        path: "plan".to_owned(),
+        then: Some(Value::from(format!("the one that batch {batch} was planned with"))),
+        now: Some(Value::from("another one")),
+    }
 }
 
 /// The refusal, with every difference that matters.

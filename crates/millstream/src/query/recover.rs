@@ -4,13 +4,13 @@
 use super::batch::is_lost;
 use super::progress::Stopwatch;
 use super::run::Run;
-use crate::checkpoint::LoggedBatch;
+use crate::checkpoint::{LoggedBatch, facts, standing_after};
 use crate::sinks::DataSink;
-use millstream_core::contract::{Position, Probe, SourceRange};
+use millstream_core::contract::{Position, Probe, Sink, SourceRange};
 use millstream_core::fault::{Moment, point};
 use millstream_core::ids::{AttemptId, BatchId};
 use millstream_core::log::{Identity, Prepared};
-use millstream_core::protocol::{Adopt, Facts, LeaseFact, Scan, SinkFact, Step, decide};
+use millstream_core::protocol::{Adopt, Facts, Scan, Step, decide};
 use millstream_core::{Error, Result};
 use serde_json::Value;
 use std::sync::Arc;
@@ -34,7 +34,7 @@ impl Run {
         };
         match self.checkpoint.identity().await? {
             None => {
-                self.refuse_lost_identity().await?;
+                self.check_newest_plan().await?;
                 self.checkpoint.remember_identity(&now).await?;
             }
             Some(then) => {
@@ -56,22 +56,18 @@ impl Run {
         Ok(())
     }
 
-    /// An identity is written before the first intent: a checkpoint with intents and without one has
-    /// lost it, and with it what tells a changed query.
-    async fn refuse_lost_identity(&self) -> Result<()> {
+    /// Where the identity is gone, the newest intent still says which plan it was made for. Another
+    /// engine's batches do not.
+    async fn check_newest_plan(&self) -> Result<()> {
         let scan = self.checkpoint.scan().await?;
-        let Some(newest) = scan.newest_offsets() else { return Ok(()) };
-        if self.checkpoint.logged(newest).await?.intent.is_none() {
-            return Ok(());
+        let intent = scan.newest_offsets().and_then(|newest| scan.intent(newest).ok().flatten());
+        match intent {
+            Some(intent) if intent.plan != self.flow.fingerprint => {
+                let what = super::evolution::other_plan(intent.batch);
+                Err(super::evolution::refuse(&self.checkpoint.describe(), &[what]))
+            }
+            _ => Ok(()),
         }
-        Err(Error::corrupt(
-            "CHECKPOINT_IDENTITY_MISSING",
-            format!("{} has batches of Millstream, but no identity.", self.checkpoint.describe()),
-        )
-        .cure(
-            "Restore `millstream/identity` from a backup, or move the checkpoint away and make it \
-             anew with `millstream checkpoint rebuild`.",
-        ))
     }
 
     /// Differences that only say that a sink has moved: the table at the new path is the one that
@@ -143,7 +139,7 @@ impl Run {
         let scan = self.checkpoint.scan().await?;
         let newest = scan.newest_offsets();
         let completed = scan.newest_commits();
-        let facts = self.facts(&scan, newest, completed).await?;
+        let facts = self.facts(&scan).await?;
         let step = decide(&facts);
         if let Some(error) = step.error() {
             return Err(error.context(self.checkpoint.describe()));
@@ -180,46 +176,12 @@ impl Run {
         scan.prepared(batch, attempt).map_err(|e| e.context(self.checkpoint.describe()))
     }
 
-    async fn facts(
-        &self,
-        scan: &Scan,
-        newest: Option<BatchId>,
-        completed: Option<BatchId>,
-    ) -> Result<Facts> {
-        let mut log = scan.log();
+    async fn facts(&self, scan: &Scan) -> Result<Facts> {
         let sinks = self.flow.sinks();
-        for fact in &mut log.prepared {
-            let Some(batch) = newest else { continue };
-            let prepared = self.sealed(scan, batch, fact.attempt)?;
-            for (sink, staged) in sinks.iter().zip(&prepared.sinks) {
-                fact.staged &= sink.staged_is_complete(staged).await?;
-            }
-        }
-        let asked = newest.unwrap_or(BatchId(0));
-        let in_doubt = newest.is_some() && newest != completed;
-        let mut sink_facts = Vec::with_capacity(sinks.len());
-        for sink in &sinks {
-            let before = match (in_doubt, asked.previous()) {
-                (true, Some(before)) => Some(self.probe(sink, before).await?),
-                _ => None,
-            };
-            sink_facts.push(SinkFact {
-                name: sink.describe(),
-                remembers: sink.is_exactly_once(),
-                may_forget: sink.may_forget(),
-                staged: sink.is_staged(),
-                newest: self.probe(sink, asked).await?,
-                before,
-            });
-        }
-        let ours = self.checkpoint.epoch();
-        let newest_epoch = scan.newest_epoch().unwrap_or(ours);
-        Ok(Facts {
-            lease: LeaseFact { ours, newest: newest_epoch },
-            log,
-            sinks: sink_facts,
-            stateful: false,
-        })
+        let sinks: Vec<&dyn Sink> = sinks.iter().map(|sink| &**sink as &dyn Sink).collect();
+        facts(scan, self.checkpoint.query(), self.checkpoint.epoch(), &sinks)
+            .await
+            .map_err(|e| e.context(self.checkpoint.describe()))
     }
 
     async fn probe(&self, sink: &Arc<dyn DataSink>, batch: BatchId) -> Result<Probe> {
@@ -232,12 +194,7 @@ impl Run {
         newest: Option<BatchId>,
         completed: Option<BatchId>,
     ) -> Result<()> {
-        let done = match (newest, completed) {
-            (Some(newest), Some(completed)) if newest == completed => Some(newest),
-            (Some(newest), _) => newest.previous(),
-            (None, _) => None,
-        };
-        let Some(done) = done else {
+        let Some(done) = standing_after(newest, completed) else {
             self.at.positions = self.first_positions().await?;
             self.at.details = self.flow.sources.iter().map(|_| None).collect();
             return Ok(());

@@ -1,0 +1,329 @@
+//! Every state in which `run` refuses is a finding of `checkpoint doctor` with the same code; what
+//! the doctor and `rebuild` say to do ends with every record in its table once.
+//!
+//! The real binary against the embedded broker. Each state is made of one lake of four batches.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods)]
+
+use millstream_testkit::{KafkaHarness, TestRecord};
+use millstream_wire::Codec;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+const BATCHES: usize = 4;
+const RECORDS: usize = BATCHES * 10;
+
+struct Lake {
+    directory: tempfile::TempDir,
+    brokers: String,
+}
+
+fn millstream(arguments: &[&str], fault: Option<&str>) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_millstream"));
+    command.args(arguments).args(["--log-level", "error"]).stdin(Stdio::null());
+    if let Some(fault) = fault {
+        command.env("MILLSTREAM_FAULT", fault);
+    }
+    command.output().expect("the binary runs")
+}
+
+/// Everything that a command said.
+fn said(output: &Output) -> String {
+    let (out, err) = (&output.stdout, &output.stderr);
+    format!("{}{}", String::from_utf8_lossy(out), String::from_utf8_lossy(err))
+}
+
+/// The first word in capitals with an underscore: the code of an error or of a finding.
+fn code(text: &str) -> String {
+    let is_code = |word: &&str| {
+        word.contains('_') && word.chars().all(|c| c.is_ascii_uppercase() || c == '_')
+    };
+    let word = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').find(is_code);
+    word.unwrap_or_else(|| panic!("no code in: {text}")).to_owned()
+}
+
+impl Lake {
+    /// Four batches of ten records, of which one is a dead letter.
+    async fn new(kafka: &KafkaHarness) -> Lake {
+        let directory = tempfile::tempdir().unwrap();
+        let lake = Lake { directory, brokers: kafka.bootstrap_servers() };
+        fs::write(lake.directory.path().join("pipeline.sql"), lake.pipeline("j.a")).unwrap();
+        fs::write(lake.directory.path().join("other.sql"), lake.pipeline("j.a + 1 AS a")).unwrap();
+        lake.succeed(&lake.run_arguments("pipeline.sql"));
+        lake
+    }
+
+    fn pipeline(&self, column: &str) -> String {
+        format!(
+            "CREATE OR REFRESH STREAMING TABLE t AS SELECT {column}, topic, partition, offset FROM (
+               SELECT from_json(CAST(value AS STRING), 'a INT') AS j, topic, partition, offset
+               FROM STREAM read_kafka(bootstrapServers => '{}', subscribe => 'topic',
+                 startingOffsets => 'earliest', maxOffsetsPerTrigger => 10,
+                 deadLetter => 't_dead_letters'));",
+            self.brokers
+        )
+    }
+
+    /// Keeps tables and checkpoint as they are under `name`.
+    fn save(&self, name: &str) {
+        copy(&self.path("lake"), &self.path(name));
+    }
+
+    /// Puts back what [`Lake::save`] kept.
+    fn load(&self, name: &str) {
+        copy(&self.path(name), &self.path("lake"));
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn checkpoint(&self) -> PathBuf {
+        self.path("lake/_checkpoints/t/t")
+    }
+
+    fn run_arguments(&self, file: &str) -> Vec<String> {
+        let (file, lake) = (self.path(file), self.path("lake"));
+        let (file, lake) = (file.to_str().unwrap(), lake.to_str().unwrap());
+        ["run", file, "--storage", lake, "--trigger", "available-now"].map(str::to_owned).to_vec()
+    }
+
+    fn call(&self, arguments: &[String], fault: Option<&str>) -> Output {
+        millstream(&arguments.iter().map(String::as_str).collect::<Vec<_>>(), fault)
+    }
+
+    fn succeed(&self, arguments: &[String]) -> String {
+        let output = self.call(arguments, None);
+        assert!(output.status.success(), "{arguments:?}: {}", said(&output));
+        said(&output)
+    }
+
+    fn fail(&self, arguments: &[String]) -> String {
+        let output = self.call(arguments, None);
+        assert!(!output.status.success(), "{arguments:?}: {}", said(&output));
+        said(&output)
+    }
+
+    fn doctor(&self, more: &[&str]) -> Vec<String> {
+        let dir = self.checkpoint().to_str().unwrap().to_owned();
+        let mut arguments = vec!["checkpoint".to_owned(), "doctor".to_owned(), dir];
+        arguments.extend(more.iter().map(|argument| (*argument).to_owned()));
+        arguments
+    }
+
+    fn rebuild(&self, tables: &[&str]) -> Vec<String> {
+        let mut arguments = vec!["checkpoint".to_owned(), "rebuild".to_owned()];
+        for table in tables {
+            arguments.extend(["--table".to_owned(), self.path(table).to_str().unwrap().to_owned()]);
+        }
+        arguments.push(self.checkpoint().to_str().unwrap().to_owned());
+        arguments
+    }
+
+    /// Every record is in the table or in the dead letters, once, and the audit says so.
+    fn assert_whole(&self) {
+        let count = |table: &str, what: &str| {
+            let (storage, query) = (self.path("lake"), format!("SELECT {what} FROM {table}"));
+            let storage = storage.to_str().unwrap().to_owned();
+            let sql = ["sql", "-e", &query, "--format", "csv", "--storage", &storage];
+            let text = self.succeed(&sql.map(str::to_owned));
+            text.lines().nth(1).unwrap().parse::<usize>().unwrap()
+        };
+        for what in ["count(*)", "count(DISTINCT offset)"] {
+            let (rows, letters) = (count("t", what), count("t_dead_letters", what));
+            assert_eq!((rows, letters), (RECORDS - BATCHES, BATCHES), "{what}");
+        }
+    }
+
+    fn table_entry(&self, table: &str, version: usize) -> PathBuf {
+        self.path(&format!("lake/{table}/_delta_log/{version:020}.json"))
+    }
+}
+
+async fn four_batches() -> (KafkaHarness, Lake) {
+    let kafka = KafkaHarness::embedded();
+    kafka.admin().await.create_topic("topic", 1).await;
+    let record = |n: usize| match n % 10 {
+        3 => TestRecord::value("{\"a\":"),
+        _ => TestRecord::value(format!("{{\"a\":{n}}}")),
+    };
+    let records: Vec<TestRecord> = (0..RECORDS).map(record).collect();
+    kafka.producer().await.produce("topic", 0, &records, Codec::None).await;
+    let lake = Lake::new(&kafka).await;
+    (kafka, lake)
+}
+
+fn copy(from: &Path, to: &Path) {
+    let _ = fs::remove_dir_all(to);
+    let status = Command::new("cp").arg("-a").args([from, to]).status();
+    assert!(status.expect("cp runs").success());
+}
+
+fn empty(path: &Path) {
+    fs::write(path, b"").unwrap();
+}
+
+fn flip(path: &Path) {
+    let mut bytes = fs::read(path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(path, bytes).unwrap();
+}
+
+fn remove_batches(lake: &Lake, from: usize) {
+    for batch in from..BATCHES {
+        fs::remove_file(lake.checkpoint().join(format!("offsets/{batch}"))).unwrap();
+        fs::remove_file(lake.checkpoint().join(format!("commits/{batch}"))).unwrap();
+    }
+}
+
+type Damage = fn(&Lake);
+
+/// States of which the second field says what cures them.
+const STATES: &[(&str, Cure, Damage)] = &[
+    ("the table's newest entry is lost", Cure::None, |lake| {
+        fs::remove_file(lake.table_entry("t", BATCHES - 1)).unwrap();
+    }),
+    ("the dead letters' newest entry is lost", Cure::None, |lake| {
+        fs::remove_file(lake.table_entry("t_dead_letters", BATCHES - 1)).unwrap();
+    }),
+    ("both newest entries are lost", Cure::Rebuild, |lake| {
+        fs::remove_file(lake.table_entry("t", BATCHES - 1)).unwrap();
+        fs::remove_file(lake.table_entry("t_dead_letters", BATCHES - 1)).unwrap();
+    }),
+    ("the table is deleted", Cure::None, |lake| {
+        fs::remove_dir_all(lake.path("lake/t")).unwrap();
+    }),
+    ("the dead letters are deleted", Cure::None, |lake| {
+        fs::remove_dir_all(lake.path("lake/t_dead_letters")).unwrap();
+    }),
+    ("rewound by one batch", Cure::Rebuild, |lake| remove_batches(lake, BATCHES - 1)),
+    ("rewound by three batches", Cure::Rebuild, |lake| remove_batches(lake, 1)),
+    ("only `metadata` is left", Cure::Rebuild, |lake| {
+        for name in ["offsets", "commits", "sources", "millstream"] {
+            fs::remove_dir_all(lake.checkpoint().join(name)).unwrap();
+        }
+    }),
+    ("`metadata` has another id", Cure::Doctor, |lake| {
+        let id = "{\"id\":\"11111111-2222-4333-8444-555555555555\"}";
+        fs::write(lake.checkpoint().join("metadata"), id).unwrap();
+    }),
+    ("`metadata` is empty", Cure::Doctor, |lake| empty(&lake.checkpoint().join("metadata"))),
+    ("the identity is empty", Cure::Doctor, |lake| {
+        empty(&lake.checkpoint().join("millstream/identity"));
+    }),
+    ("a bit of the identity is flipped", Cure::Doctor, |lake| {
+        let newest = lake.checkpoint().join("millstream/identity.1");
+        flip(
+            if newest.exists() { newest } else { lake.checkpoint().join("millstream/identity") }
+                .as_path(),
+        );
+    }),
+    ("the newest offsets are torn", Cure::Rebuild, |lake| {
+        empty(&lake.checkpoint().join(format!("offsets/{}", BATCHES - 1)));
+    }),
+    ("a newest completion is torn", Cure::Doctor, |lake| {
+        empty(&lake.checkpoint().join(format!("commits/{}", BATCHES - 1)));
+    }),
+];
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Cure {
+    /// `doctor --apply`.
+    Doctor,
+    /// Moving the checkpoint away, and `rebuild`.
+    Rebuild,
+    /// Only a backup, or starting over.
+    None,
+}
+
+/// The code of the doctor's first finding is that of the run. The run leaves no trace.
+fn foretold(lake: &Lake, name: &str) -> String {
+    lake.save("damaged");
+    let found = lake.fail(&lake.doctor(&[]));
+    lake.load("damaged");
+    let why = lake.fail(&lake.run_arguments("pipeline.sql"));
+    lake.load("damaged");
+    assert_eq!(code(&found), code(&why), "{name}\n{found}\n{why}");
+    found
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_a_run_refuses_the_doctor_foretells_and_his_cures_work() {
+    let (_kafka, lake) = four_batches().await;
+    lake.assert_whole();
+    lake.save("whole");
+    let sound = lake.succeed(&lake.doctor(&[]));
+    assert!(sound.contains("asked       DeltaSink[file:") && sound.contains("up to 3"), "{sound}");
+    for (name, cure, damage) in STATES {
+        lake.load("whole");
+        damage(&lake);
+        let found = foretold(&lake, name);
+        match cure {
+            Cure::Doctor => {
+                assert!(found.contains("  repair    "), "{name}: {found}");
+                lake.succeed(&lake.doctor(&["--apply"]));
+            }
+            Cure::Rebuild => {
+                assert!(found.contains("  cure      move '"), "{name}: {found}");
+                fs::remove_dir_all(lake.checkpoint()).unwrap();
+                lake.succeed(&lake.rebuild(&["lake/t"]));
+            }
+            Cure::None => {
+                assert!(!found.contains("  cure      "), "{name}: {found}");
+                continue;
+            }
+        }
+        lake.succeed(&lake.run_arguments("pipeline.sql"));
+        lake.assert_whole();
+        lake.succeed(&lake.doctor(&[]));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_only_the_audit_stumbles_over_is_found_and_mended() {
+    let (_kafka, lake) = four_batches().await;
+    lake.save("whole");
+    let file = lake.path("pipeline.sql");
+    let (file, storage) = (file.to_str().unwrap(), lake.path("lake"));
+    let verify = ["verify", file, "--storage", storage.to_str().unwrap()].map(str::to_owned);
+    for (batch, damage) in [(0, empty as fn(&Path)), (1, flip), (BATCHES - 1, flip)] {
+        lake.load("whole");
+        damage(&lake.checkpoint().join(format!("millstream/ledger/{batch}")));
+        let (found, why) = (lake.fail(&lake.doctor(&[])), lake.fail(&verify));
+        assert_eq!(code(&found), code(&why), "{found}\n{why}");
+        lake.succeed(&lake.doctor(&["--apply"]));
+        let report = lake.succeed(&verify);
+        assert!(report.contains("verdict     clean"), "{report}");
+    }
+    // Another query is still refused where the identity was set aside.
+    lake.load("whole");
+    empty(&lake.checkpoint().join("millstream/identity"));
+    let _ = fs::remove_file(lake.checkpoint().join("millstream/identity.1"));
+    lake.succeed(&lake.doctor(&["--apply"]));
+    let why = lake.fail(&lake.run_arguments("other.sql"));
+    assert_eq!(code(&why), "QUERY_CHANGED");
+    lake.succeed(&lake.run_arguments("pipeline.sql"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tables_that_were_moved_with_their_checkpoint_are_the_witnesses() {
+    let (_kafka, lake) = four_batches().await;
+    fs::create_dir(lake.path("elsewhere")).unwrap();
+    fs::rename(lake.path("lake"), lake.path("elsewhere/lake")).unwrap();
+    let dir = lake.path("elsewhere/lake/_checkpoints/t/t");
+    let mut doctor = ["checkpoint", "doctor", dir.to_str().unwrap()].map(str::to_owned).to_vec();
+    lake.succeed(&doctor);
+    // Apart from its tables, the checkpoint needs to be told where they are.
+    fs::rename(&dir, lake.path("checkpoint")).unwrap();
+    doctor[2] = lake.path("checkpoint").to_str().unwrap().to_owned();
+    let lost = lake.fail(&doctor);
+    assert!(lost.contains("SINK_LOST_BATCH") && lost.contains("no table is there"), "{lost}");
+    for table in ["t", "t_dead_letters"] {
+        let path = lake.path(&format!("elsewhere/lake/{table}")).to_str().unwrap().to_owned();
+        doctor.extend(["--table".to_owned(), path]);
+    }
+    lake.succeed(&doctor);
+    doctor.extend(["--table".to_owned(), lake.path("elsewhere").to_str().unwrap().to_owned()]);
+    assert_eq!(code(&lake.fail(&doctor)), "DOCTOR_TABLE_UNKNOWN");
+}
