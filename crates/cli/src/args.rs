@@ -234,11 +234,11 @@ pub enum CheckpointCommand {
         #[arg(long, value_enum, default_value_t = ReportFormat::Text)]
         format: ReportFormat,
     },
-    /// Make a checkpoint anew from what its table remembers
+    /// Make a checkpoint anew from what its tables remember
     Rebuild {
-        /// The table's directory
-        #[arg(long, value_name = "DIR")]
-        table: PathBuf,
+        /// Every table that the query writes; `<TABLE>_dead_letters` beside it is found by itself
+        #[arg(long, value_name = "TABLE", required = true)]
+        table: Vec<PathBuf>,
         /// Which query, where several write to the table
         #[arg(long, value_name = "ID")]
         query_id: Option<String>,

@@ -135,6 +135,15 @@ impl Lake {
         }
     }
 
+    /// The number of rows in the table, and of different offsets.
+    fn rows_of_t(&self) -> String {
+        let query = "SELECT count(*), count(DISTINCT offset) FROM t";
+        let storage = self.path("lake");
+        let storage = storage.to_str().unwrap();
+        let sql = ["sql", "-e", query, "--format", "csv", "--storage", storage];
+        self.succeed(&sql.map(str::to_owned)).lines().nth(1).unwrap().to_owned()
+    }
+
     fn table_entry(&self, table: &str, version: usize) -> PathBuf {
         self.path(&format!("lake/{table}/_delta_log/{version:020}.json"))
     }
@@ -181,10 +190,10 @@ type Damage = fn(&Lake);
 
 /// States of which the second field says what cures them.
 const STATES: &[(&str, Cure, Damage)] = &[
-    ("the table's newest entry is lost", Cure::None, |lake| {
+    ("the table's newest entry is lost", Cure::TakeOut, |lake| {
         fs::remove_file(lake.table_entry("t", BATCHES - 1)).unwrap();
     }),
-    ("the dead letters' newest entry is lost", Cure::None, |lake| {
+    ("the dead letters' newest entry is lost", Cure::TakeOut, |lake| {
         fs::remove_file(lake.table_entry("t_dead_letters", BATCHES - 1)).unwrap();
     }),
     ("both newest entries are lost", Cure::Rebuild, |lake| {
@@ -233,6 +242,8 @@ enum Cure {
     Doctor,
     /// Moving the checkpoint away, and `rebuild`.
     Rebuild,
+    /// What `rebuild` says: a log entry has to go.
+    TakeOut,
     /// Only a backup, or starting over.
     None,
 }
@@ -267,6 +278,15 @@ async fn whatever_a_run_refuses_the_doctor_foretells_and_his_cures_work() {
             Cure::Rebuild => {
                 assert!(found.contains("  cure      move '"), "{name}: {found}");
                 fs::remove_dir_all(lake.checkpoint()).unwrap();
+                lake.succeed(&lake.rebuild(&["lake/t"]));
+            }
+            Cure::TakeOut => {
+                assert!(found.contains("checkpoint rebuild"), "{name}: {found}");
+                fs::remove_dir_all(lake.checkpoint()).unwrap();
+                let why = lake.fail(&lake.rebuild(&["lake/t"]));
+                for file in named_files(&why) {
+                    fs::rename(&file, lake.path("taken out")).unwrap();
+                }
                 lake.succeed(&lake.rebuild(&["lake/t"]));
             }
             Cure::None => {
@@ -326,4 +346,56 @@ async fn tables_that_were_moved_with_their_checkpoint_are_the_witnesses() {
     lake.succeed(&doctor);
     doctor.extend(["--table".to_owned(), lake.path("elsewhere").to_str().unwrap().to_owned()]);
     assert_eq!(code(&lake.fail(&doctor)), "DOCTOR_TABLE_UNKNOWN");
+}
+
+/// The files that the cure of `REBUILD_SINKS_DISAGREE` names.
+fn named_files(text: &str) -> Vec<PathBuf> {
+    let (_, cure) = text.split_once("move `").expect("files to move");
+    let (files, _) = cure.split_once(" out of the log").expect("files to move");
+    files.split('`').filter(|part| part.starts_with('/')).map(PathBuf::from).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_checkpoint_lost_between_two_commits_is_made_anew() {
+    let (kafka, lake) = four_batches().await;
+    let more: Vec<TestRecord> =
+        (0..10).map(|n| TestRecord::value(format!("{{\"a\":{n}}}"))).collect();
+    kafka.producer().await.produce("topic", 0, &more, Codec::None).await;
+    let killed = lake.call(&lake.run_arguments("pipeline.sql"), Some("P11:inside"));
+    assert!(!killed.status.success());
+    lake.save("torn apart");
+    let all = format!("{0},{0}", RECORDS - BATCHES + 10);
+    // With the checkpoint the batch is finished, and nothing is wrong.
+    lake.succeed(&lake.doctor(&[]));
+    lake.succeed(&lake.run_arguments("pipeline.sql"));
+    // Without what was staged it is not; taken out of the first table, it is executed anew.
+    lake.load("torn apart");
+    fs::remove_dir_all(lake.checkpoint().join("millstream/prepared")).unwrap();
+    let found = foretold(&lake, "the sealed attempt is gone");
+    assert_eq!(code(&found), "PREPARED_GONE");
+    for file in named_files(&lake.fail(&lake.rebuild(&["lake/t"]))) {
+        fs::rename(&file, lake.path("taken out")).unwrap();
+    }
+    lake.succeed(&lake.doctor(&[]));
+    lake.succeed(&lake.run_arguments("pipeline.sql"));
+    assert_eq!(lake.rows_of_t(), all);
+
+    lake.load("torn apart");
+    fs::remove_dir_all(lake.checkpoint()).unwrap();
+    let mut files = Vec::new();
+    for tables in [&["lake/t"][..], &["lake/t_dead_letters"], &["lake/t", "lake/t_dead_letters"]] {
+        let why = lake.fail(&lake.rebuild(tables));
+        assert_eq!(code(&why), "REBUILD_SINKS_DISAGREE", "{why}");
+        assert!(!lake.checkpoint().exists(), "nothing is written");
+        files = named_files(&why);
+        assert_eq!(files, [lake.table_entry("t_dead_letters", BATCHES)], "{why}");
+    }
+    for file in files {
+        fs::rename(&file, lake.path("taken out")).unwrap();
+    }
+    let made = lake.succeed(&lake.rebuild(&["lake/t_dead_letters"]));
+    assert!(made.contains("next batch  4"), "{made}");
+    lake.succeed(&lake.run_arguments("pipeline.sql"));
+    assert_eq!(lake.rows_of_t(), all);
+    lake.succeed(&lake.doctor(&[]));
 }

@@ -133,6 +133,14 @@ async fn two_flows_fill_one_partitioned_table(kafka: &KafkaHarness) {
     let rows: Vec<&str> = counts.lines().skip(1).collect();
     assert_eq!(rows, ["shop,DE,25", "shop,FR,25", "web,DE,50", "web,FR,50"]);
     assert!(Path::new(&lake.path("all_orders/country=DE")).is_dir());
+    // Which of the two queries is which.
+    let (table, anew) = (lake.path("all_orders"), lake.path("anew"));
+    let several = millstream(&["checkpoint", "rebuild", "--table", &table, &anew]);
+    let why = String::from_utf8_lossy(&several.stderr).into_owned();
+    assert!(!several.status.success() && why.contains("REBUILD_SEVERAL_QUERIES"), "{why}");
+    for topic in ["`web-orders`", "`shop-orders`"] {
+        assert!(why.contains(&format!("Z, reads {topic})")), "{why}");
+    }
 }
 
 async fn a_raw_copy_is_proved_row_by_row(kafka: &KafkaHarness) {

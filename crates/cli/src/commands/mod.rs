@@ -4,6 +4,7 @@ pub mod broker;
 pub mod check;
 pub mod checkpoint;
 pub mod pipeline;
+pub mod rebuild;
 pub mod refresh;
 pub mod report;
 pub mod run;
