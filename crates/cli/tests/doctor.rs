@@ -399,3 +399,22 @@ async fn a_checkpoint_lost_between_two_commits_is_made_anew() {
     assert_eq!(lake.rows_of_t(), all);
     lake.succeed(&lake.doctor(&[]));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_checkpoint_lost_in_the_first_batch_leaves_a_way_to_begin_again() {
+    let (_kafka, lake) = four_batches().await;
+    fs::remove_dir_all(lake.path("lake")).unwrap();
+    let killed = lake.call(&lake.run_arguments("pipeline.sql"), Some("P11:inside:0"));
+    assert!(!killed.status.success());
+    lake.succeed(&lake.doctor(&[]));
+    fs::remove_dir_all(lake.checkpoint()).unwrap();
+    assert_eq!(code(&lake.fail(&lake.rebuild(&["lake/t"]))), "REBUILD_NO_TABLE");
+    let why = lake.fail(&lake.rebuild(&["lake/t_dead_letters"]));
+    assert_eq!(code(&why), "REBUILD_SINKS_DISAGREE");
+    assert!(why.contains("run with an empty checkpoint"), "{why}");
+    for file in named_files(&why) {
+        fs::rename(&file, lake.path("taken out")).unwrap();
+    }
+    lake.succeed(&lake.run_arguments("pipeline.sql"));
+    lake.assert_whole();
+}

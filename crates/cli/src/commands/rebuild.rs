@@ -97,7 +97,7 @@ fn remembered(paths: &[PathBuf], wanted: Option<QueryId>) -> Result<(Rebuild, Ve
 
 fn no_table(path: &Path) -> Error {
     Error::invalid("REBUILD_NO_TABLE", format!("`{}` is no Delta table.", path.display()))
-        .cure("Name the table's directory.")
+        .cure("Name the table's directory; where a crash has kept its first batch away, that of its dead letters.")
 }
 
 /// Tables that the query may write, too, by their names: dead letters lie beside their table.
