@@ -8,10 +8,14 @@ use super::error::from_datafusion;
 use super::from_json::{self, FromJsonCall};
 use super::scan::{PartitionedScan, StreamScanExec};
 use crate::session::Conf;
+use arrow::datatypes::Schema;
 use datafusion::error::{DataFusionError, Result as DfResult};
 use datafusion::execution::TaskContext;
 use datafusion::logical_expr::ScalarUDF;
+use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::empty::EmptyExec;
+use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr};
 use datafusion_proto::bytes::{
     physical_plan_from_bytes_with_extension_codec, physical_plan_to_bytes_with_extension_codec,
 };
@@ -94,6 +98,38 @@ pub fn decode_bound(
     let codec = Codec { functions: Some(functions), resolver: Some(resolver) };
     physical_plan_from_bytes_with_extension_codec(&envelope.plan, context, &codec)
         .map_err(from_datafusion)
+}
+
+/// The bytes of one expression over columns of `schema`.
+///
+/// # Errors
+/// `PLAN_NOT_SERIALIZABLE` where something in it has no stored form.
+pub(crate) fn encode_expr(expr: &Arc<dyn PhysicalExpr>, schema: &Schema) -> Result<Vec<u8>> {
+    // An expression travels as the one column of a plan: one format, one set of functions.
+    let nothing = Arc::new(EmptyExec::new(Arc::new(schema.clone())));
+    let column = ProjectionExpr { expr: Arc::clone(expr), alias: "value".to_owned() };
+    let plan = ProjectionExec::try_new(vec![column], nothing).map_err(from_datafusion)?;
+    let codec = Codec { functions: None, resolver: None };
+    let bytes = physical_plan_to_bytes_with_extension_codec(Arc::new(plan), &codec);
+    Ok(bytes.map_err(from_datafusion)?.to_vec())
+}
+
+/// The expression in `bytes`, whose functions follow `settings`.
+///
+/// # Errors
+/// `PLAN_MALFORMED`.
+pub(crate) fn decode_expr(
+    bytes: &[u8],
+    settings: &FunctionSettings,
+) -> Result<Arc<dyn PhysicalExpr>> {
+    let functions = millstream_functions::register(settings).map_err(from_datafusion)?;
+    let codec = Codec { functions: Some(functions), resolver: None };
+    let context = TaskContext::default();
+    let plan = physical_plan_from_bytes_with_extension_codec(bytes, &context, &codec)
+        .map_err(from_datafusion)?;
+    let projection = plan.downcast_ref::<ProjectionExec>();
+    let column = projection.and_then(|projection| projection.expr().first());
+    column.map(|column| Arc::clone(&column.expr)).ok_or_else(|| malformed(&"no expression"))
 }
 
 pub(crate) fn not_serializable(what: &str) -> Error {

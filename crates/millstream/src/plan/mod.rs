@@ -22,7 +22,7 @@ mod stream;
 mod template;
 
 pub use codec::{ScanResolver, decode_bound, encode_bound};
-pub(crate) use codec::{malformed, not_serializable};
+pub(crate) use codec::{decode_expr, encode_expr, malformed, not_serializable};
 pub use dead_letter::CastCheck;
 pub use fingerprint::fingerprint_diff;
 pub use flow::{DeadLetterPlan, FlowPlan};

@@ -1,7 +1,9 @@
 //! Scans of plans that travel: what each kind writes down, and what makes scans of it again.
 
 use super::kafka::{SourceKey, StoredKafkaScan};
-use crate::execute::dead_letters::{DeadLetterTap, DecodingScan, StoredDecodingScan};
+use crate::execute::dead_letters::{
+    CastingScan, DeadLetterTap, DecodingScan, StoredCastingScan, StoredDecodingScan,
+};
 use crate::plan::{PartitionedScan, ScanResolver, malformed, not_serializable};
 use millstream_core::env::SharedEnv;
 use millstream_core::options::OptionMap;
@@ -21,6 +23,8 @@ pub(crate) enum StoredScan {
     Kafka(StoredKafkaScan),
     /// Another scan whose records are decoded, those that do not decode being dead letters.
     Decoding(StoredDecodingScan),
+    /// Another scan some of whose values are cast, with records that do not fit as dead letters.
+    Casting(StoredCastingScan),
 }
 
 impl StoredScan {
@@ -75,17 +79,24 @@ impl SourceScans {
                 Ok(Arc::new(stored.scan(source)?))
             }
             StoredScan::Decoding(stored) => {
-                let tap = self.dead_letters.clone().ok_or_else(|| {
-                    Error::invalid(
-                        "DEAD_LETTERS_NO_TABLE",
-                        "The plan has dead letters, and who runs it gave no place for them.",
-                    )
-                    .cure("Give the resolver the attempt's dead letters.")
-                })?;
                 let records = self.rebuild(stored.records()?)?;
-                Ok(DecodingScan::restored(&stored, records, tap)?)
+                Ok(DecodingScan::restored(&stored, records, self.tap()?)?)
+            }
+            StoredScan::Casting(stored) => {
+                let records = self.rebuild(stored.records()?)?;
+                Ok(CastingScan::restored(&stored, records, self.tap()?)?)
             }
         }
+    }
+
+    fn tap(&self) -> Result<Arc<DeadLetterTap>> {
+        self.dead_letters.clone().ok_or_else(|| {
+            Error::invalid(
+                "DEAD_LETTERS_NO_TABLE",
+                "The plan has dead letters, and who runs it gave no place for them.",
+            )
+            .cure("Give the resolver the attempt's dead letters.")
+        })
     }
 
     fn kafka_source(&self, stored: &StoredKafkaScan) -> Result<Arc<KafkaSource>> {

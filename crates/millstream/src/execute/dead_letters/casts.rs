@@ -3,21 +3,23 @@
 
 use super::{DeadLetterTap, KEPT, VALUE};
 use crate::plan::error::from_datafusion;
-use crate::plan::{CastCheck, PartitionedScan};
-use crate::sources::{projected, to_datafusion};
+use crate::plan::{CastCheck, PartitionedScan, decode_expr, encode_expr, malformed};
+use crate::sources::{StoredScan, projected, to_datafusion};
 use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion::common::DFSchema;
 use datafusion::error::{DataFusionError, Result as DfResult};
 use datafusion::execution::{SendableRecordBatchStream, SessionState};
-use datafusion::logical_expr::Expr;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::utils::{collect_columns, reassign_expr_columns};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::StreamExt as _;
-use millstream_core::Result;
-use millstream_functions::find_spark_error;
+use millstream_core::{Error, Result};
+use millstream_functions::{FunctionSettings, OnFailure, find_spark_error, spark_cast};
 use millstream_json::BadRow;
+use millstream_types::StructType;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -27,11 +29,13 @@ pub const CAST_FAILED: &str = "CAST_FAILED";
 /// One cast, ready to evaluate.
 #[derive(Debug, Clone)]
 pub struct LetterCast {
+    /// The result's column in the scan.
     column: Field,
+    /// The query's column that named it.
     named: String,
     input: Arc<dyn PhysicalExpr>,
-    tried: Arc<dyn PhysicalExpr>,
-    strict: Arc<dyn PhysicalExpr>,
+    settings: FunctionSettings,
+    /// Whether records without a `value` do not count.
     after_tombstones: bool,
 }
 
@@ -39,7 +43,7 @@ pub struct LetterCast {
 ///
 /// # Errors
 /// Only defects: the casts were checked with the plan.
-pub fn letter_casts(
+pub(super) fn letter_casts(
     checks: &[CastCheck],
     source: &Schema,
     state: &SessionState,
@@ -48,17 +52,13 @@ pub fn letter_casts(
     let mut casts = Vec::with_capacity(checks.len());
     for check in checks {
         let over = DFSchema::try_from(schema.clone()).map_err(from_datafusion)?;
-        let physical =
-            |expr: &Expr| state.create_physical_expr(expr.clone(), &over).map_err(from_datafusion);
-        let tried = physical(&check.cast.tried)?;
-        let data_type = tried.data_type(&schema).map_err(from_datafusion)?;
-        let column = Field::new(&check.column, data_type, true);
+        let input = state.create_physical_expr(check.cast.input.clone(), &over);
+        let column = Field::new(&check.column, check.cast.to.clone(), true);
         casts.push(LetterCast {
             column: column.clone(),
             named: check.named.clone(),
-            input: physical(&check.cast.input)?,
-            strict: physical(&check.cast.strict)?,
-            tried,
+            input: input.map_err(from_datafusion)?,
+            settings: check.cast.settings.clone(),
             after_tombstones: check.after_tombstones,
         });
         schema = with_field(&schema, column);
@@ -73,7 +73,7 @@ fn with_field(schema: &Schema, field: Field) -> Schema {
 
 /// A scan with the results of casts as columns, without the records that a cast refuses.
 #[derive(Debug)]
-pub struct CastingScan {
+pub(crate) struct CastingScan {
     inner: Arc<dyn PartitionedScan>,
     /// Schema of `inner`.
     source: SchemaRef,
@@ -85,7 +85,7 @@ pub struct CastingScan {
 
 impl CastingScan {
     /// Evaluates `casts` over `inner`'s records into `schema`'s columns of theirs.
-    pub fn new(
+    pub(super) fn new(
         inner: Arc<dyn PartitionedScan>,
         source: SchemaRef,
         schema: SchemaRef,
@@ -95,12 +95,28 @@ impl CastingScan {
         Arc::new(CastingScan { inner, source, schema, casts, tap })
     }
 
+    /// The scan that was written down, over the `records` that were written down with it.
+    ///
+    /// # Errors
+    /// `PLAN_MALFORMED`.
+    pub(crate) fn restored(
+        stored: &StoredCastingScan,
+        records: Arc<dyn PartitionedScan>,
+        tap: Arc<DeadLetterTap>,
+    ) -> Result<Arc<Self>> {
+        let schema = |text: &str| -> Result<SchemaRef> {
+            Ok(Arc::new(StructType::from_json(text)?.to_arrow()))
+        };
+        let casts = stored.casts.iter().map(StoredCast::restored).collect::<Result<Vec<_>>>()?;
+        Ok(CastingScan::new(records, schema(&stored.source)?, schema(&stored.schema)?, casts, tap))
+    }
+
     /// Columns of the source that this scan reads for the columns asked for.
     fn needed(&self, wanted: &Schema) -> Vec<usize> {
         let used: BTreeSet<String> = self
             .casts
             .iter()
-            .flat_map(|cast| collect_columns(&cast.tried))
+            .flat_map(|cast| collect_columns(&cast.input))
             .map(|column| column.name().to_owned())
             .collect();
         let kept = |name: &str| {
@@ -110,21 +126,16 @@ impl CastingScan {
         fields.filter(|(_, field)| kept(field.name())).map(|(at, _)| at).collect()
     }
 
-    /// The casts over batches of schema `read`, and the schema with their results.
-    fn over(&self, read: &Schema) -> DfResult<(Vec<LetterCast>, SchemaRef)> {
+    /// The casts over batches of schema `read`.
+    fn over(&self, read: &Schema) -> DfResult<Vec<LetterCast>> {
         let mut schema = read.clone();
         let mut casts = Vec::with_capacity(self.casts.len());
         for cast in &self.casts {
-            let here = |expr: &Arc<dyn PhysicalExpr>| reassign_expr_columns(expr.clone(), &schema);
-            casts.push(LetterCast {
-                input: here(&cast.input)?,
-                tried: here(&cast.tried)?,
-                strict: here(&cast.strict)?,
-                ..cast.clone()
-            });
+            let input = reassign_expr_columns(cast.input.clone(), &schema)?;
+            casts.push(LetterCast { input, ..cast.clone() });
             schema = with_field(&schema, cast.column.clone());
         }
-        Ok((casts, Arc::new(schema)))
+        Ok(casts)
     }
 }
 
@@ -140,12 +151,12 @@ impl PartitionedScan for CastingScan {
     ) -> DfResult<SendableRecordBatchStream> {
         let wanted = projected(&self.schema, projection)?;
         let needed = self.needed(&wanted);
-        let (casts, full) = self.over(&self.source.project(&needed)?)?;
+        let casts = self.over(&self.source.project(&needed)?)?;
         let records = self.inner.execute(partition, Some(&needed))?;
         let (tap, output) = (self.tap.clone(), wanted.clone());
         let checked = records.map(move |records| {
             let records = records?;
-            let (all, bad) = evaluate(&casts, &records, &full)?;
+            let (all, bad) = evaluate(&casts, &records)?;
             let columns = output
                 .fields()
                 .iter()
@@ -160,31 +171,100 @@ impl PartitionedScan for CastingScan {
         });
         Ok(Box::pin(RecordBatchStreamAdapter::new(wanted, checked)))
     }
+
+    fn description(&self) -> Result<Value> {
+        let json = |schema: &Schema| Ok::<_, Error>(StructType::from_arrow(schema)?.to_json());
+        let mut over = self.source.as_ref().clone();
+        let mut casts = Vec::with_capacity(self.casts.len());
+        for cast in &self.casts {
+            casts.push(StoredCast {
+                column: json(&Schema::new(vec![cast.column.clone()]))?,
+                named: cast.named.clone(),
+                input: encode_expr(&cast.input, &over)?,
+                ansi: cast.settings.ansi,
+                time_zone: cast.settings.time_zone.clone(),
+                after_tombstones: cast.after_tombstones,
+            });
+            over = with_field(&over, cast.column.clone());
+        }
+        StoredScan::Casting(StoredCastingScan {
+            records: self.inner.description()?,
+            source: json(&self.source)?,
+            schema: json(&self.schema)?,
+            casts,
+        })
+        .to_json()
+    }
+}
+
+/// A [`CastingScan`] as it travels. Where its dead letters go is settled where the plan runs.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct StoredCastingScan {
+    /// Description of the scan below.
+    records: Value,
+    source: String,
+    schema: String,
+    casts: Vec<StoredCast>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct StoredCast {
+    /// A schema of one field.
+    column: String,
+    named: String,
+    input: Vec<u8>,
+    ansi: bool,
+    time_zone: String,
+    after_tombstones: bool,
+}
+
+impl StoredCastingScan {
+    /// The scan below.
+    ///
+    /// # Errors
+    /// `PLAN_MALFORMED` where it casts in its turn, which no plan of ours does.
+    pub(crate) fn records(&self) -> Result<StoredScan> {
+        match StoredScan::deserialize(&self.records).map_err(|e| malformed(&e))? {
+            StoredScan::Casting(_) => Err(malformed(&"records are cast twice")),
+            records => Ok(records),
+        }
+    }
+}
+
+impl StoredCast {
+    fn restored(&self) -> Result<LetterCast> {
+        let settings = FunctionSettings { ansi: self.ansi, time_zone: self.time_zone.clone() };
+        let column = StructType::from_json(&self.column)?.to_arrow();
+        let [column] = column.fields().as_ref() else { return Err(malformed(&"a cast's column")) };
+        Ok(LetterCast {
+            column: column.as_ref().clone(),
+            named: self.named.clone(),
+            input: decode_expr(&self.input, &settings)?,
+            settings,
+            after_tombstones: self.after_tombstones,
+        })
+    }
 }
 
 /// `records` with the casts' results, and the rows that a cast refuses, each once.
-fn evaluate(
-    casts: &[LetterCast],
-    records: &RecordBatch,
-    full: &SchemaRef,
-) -> DfResult<(RecordBatch, Vec<BadRow>)> {
+fn evaluate(casts: &[LetterCast], records: &RecordBatch) -> DfResult<(RecordBatch, Vec<BadRow>)> {
     let options = RecordBatchOptions::new().with_row_count(Some(records.num_rows()));
     let mut all = records.clone();
     let mut refused: BTreeMap<usize, BadRow> = BTreeMap::new();
     for cast in casts {
-        let array = |expr: &Arc<dyn PhysicalExpr>| expr.evaluate(&all)?.into_array(all.num_rows());
-        let (input, result) = (array(&cast.input)?, array(&cast.tried)?);
+        let input = cast.input.evaluate(&all)?.into_array(all.num_rows())?;
+        let to = cast.column.data_type();
+        let result = spark_cast(&input, to, OnFailure::Null, &cast.settings)?;
         for row in cast.refuses(&input, &result, records)? {
             if refused.contains_key(&row) {
                 continue;
             }
-            let detail = format!("`{}`: {}", cast.named, cast.why(&all.slice(row, 1)));
+            let detail = format!("`{}`: {}", cast.named, cast.why(&input.slice(row, 1)));
             refused.insert(row, BadRow { row, reason: CAST_FAILED, detail });
         }
         let mut columns = all.columns().to_vec();
         columns.push(result);
-        let fields = full.fields().iter().take(columns.len()).cloned().collect::<Vec<_>>();
-        let schema = Arc::new(Schema::new(fields));
+        let schema = Arc::new(with_field(&all.schema(), cast.column.clone()));
         all = RecordBatch::try_new_with_options(schema, columns, &options)?;
     }
     Ok((all, refused.into_values().collect()))
@@ -212,9 +292,9 @@ impl LetterCast {
         Ok(rows.filter(|r| input.is_valid(*r) && result.is_null(*r) && counts(*r)).collect())
     }
 
-    /// What Spark says about the one row of `row`.
-    fn why(&self, row: &RecordBatch) -> String {
-        match self.strict.evaluate(row) {
+    /// What Spark says about the one value.
+    fn why(&self, value: &ArrayRef) -> String {
+        match spark_cast(value, self.column.data_type(), OnFailure::Error, &self.settings) {
             Err(error) => match find_spark_error(&error) {
                 Some(spark) => format!("[{}] {}", spark.code(), spark.message()),
                 None => error.strip_backtrace(),

@@ -9,8 +9,9 @@
 mod casts;
 mod scan;
 
+use casts::letter_casts;
 pub use casts::{CAST_FAILED, LetterCast};
-use casts::{CastingScan, letter_casts};
+pub(crate) use casts::{CastingScan, StoredCastingScan};
 pub use scan::DecodingScan;
 pub(crate) use scan::StoredDecodingScan;
 

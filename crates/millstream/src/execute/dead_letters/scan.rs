@@ -121,8 +121,8 @@ impl StoredDecodingScan {
     /// `PLAN_MALFORMED` where it decodes in its turn, which no plan of ours does.
     pub(crate) fn records(&self) -> Result<StoredScan> {
         match StoredScan::deserialize(&self.records).map_err(|e| malformed(&e))? {
-            StoredScan::Decoding(_) => Err(malformed(&"records are decoded twice")),
-            records => Ok(records),
+            records @ StoredScan::Kafka(_) => Ok(records),
+            _ => Err(malformed(&"records are decoded twice")),
         }
     }
 }

@@ -10,10 +10,10 @@ use crate::execute::dead_letters::CAST_COLUMNS;
 use crate::plan::error::from_datafusion;
 use crate::plan::stream::{DeadLetterRequest, StreamDefinition};
 use arrow::datatypes::Field;
+use datafusion::common::Column;
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{Column, DFSchema};
 use datafusion::error::Result as DfResult;
-use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan};
+use datafusion::logical_expr::{Expr, LogicalPlan};
 use millstream_core::options::did_you_mean;
 use millstream_core::{Error, Result};
 use millstream_functions::FallibleCast;
@@ -48,17 +48,14 @@ pub(super) fn lift(
         // One cast at a time: what is found next stands over the columns of those before.
         while let Some(found) = first_cast(&plan, stream, named)? {
             let column = format!("{CAST_COLUMNS}{}", checks.len());
-            let schema = DFSchema::try_from(definition.schema.as_ref().clone());
-            let data_type =
-                schema.and_then(|s| found.call.get_type(&s)).map_err(from_datafusion)?;
-            let cast = FallibleCast::of(&found.call).map_err(from_datafusion)?;
-            let cast = cast.ok_or_else(|| Error::internal("a cast that is none"))?;
-            if cast.nested {
+            let cast = FallibleCast::of(&found.call)
+                .ok_or_else(|| Error::internal("a cast that is none"))?;
+            if cast.to.is_nested() {
                 return Err(unclear(&format!(
                     "`{named}` casts arrays, maps or structs, of which parts may fail"
                 )));
             }
-            definition = with_column(&definition, Field::new(&column, data_type, true));
+            definition = with_column(&definition, Field::new(&column, cast.to.clone(), true));
             let is_it = |node: &LogicalPlan, expr: &Expr| {
                 FallibleCast::is(expr) && {
                     let inlined = Inlining::new(stream).above(node, expr);

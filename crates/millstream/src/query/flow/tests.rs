@@ -1,6 +1,7 @@
 //! A bound plan of a real flow, over a broker, executed here and after a journey as bytes.
 
 use super::*;
+use crate::dataframe::DataFrame;
 use crate::plan::{BatchBinding, DeadLetterRequest, bind, decode_bound, encode_bound};
 use crate::query::assemble::{FlowSpec, SinkSpec, assemble};
 use crate::session::Session;
@@ -78,11 +79,20 @@ async fn flow(session: &Session, kafka: &KafkaHarness, directory: &Path, letters
         ])
         .unwrap();
     let request = DeadLetterRequest { target: String::new(), casts: Vec::new() };
+    flow_of(session, &frame, letters.then_some(&request), directory).await
+}
+
+async fn flow_of(
+    session: &Session,
+    frame: &DataFrame,
+    letters: Option<&DeadLetterRequest>,
+    directory: &Path,
+) -> Flow {
     let spec = FlowSpec {
         name: None,
-        plan: frame.flow_plan(letters.then_some(&request)).unwrap(),
+        plan: frame.flow_plan(letters).unwrap(),
         sink: SinkSpec::Delta(Box::new(DeltaSinkOptions::new(directory.join("t")))),
-        dead_letters: letters.then(|| directory.join("letters")),
+        dead_letters: letters.map(|_| directory.join("letters")),
         checkpoint: directory.join("checkpoint"),
         trigger: Trigger::AvailableNow,
         listeners: Vec::new(),
@@ -182,6 +192,52 @@ async fn dead_letters_are_told_apart_after_the_journey_as_before() {
     assert_eq!(count(letters), (RECORDS / BAD_EVERY) as u64);
     assert_eq!(count(letters_there), (RECORDS / BAD_EVERY) as u64);
     assert_eq!(expected.len(), RECORDS - RECORDS / BAD_EVERY - 5, "offset 3 of the six is bad");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn named_casts_travel_with_their_settings() {
+    let (kafka, directory) = (KafkaHarness::embedded(), tempfile::tempdir().unwrap());
+    kafka.admin().await.create_topic("orders", 1).await;
+    let values = ["{\"a\":\"1\"}", "{\"a\":\"x\"}", "{\"a\":\"1.5\"}", "no json", "{\"a\":null}"];
+    let records: Vec<TestRecord> = values.iter().map(|v| TestRecord::value(*v)).collect();
+    kafka.producer().await.produce("orders", 0, &records, Codec::None).await;
+    // ANSI off here, on there: the plan keeps what it was written under.
+    let session = Session::builder().config("spark.sql.ansi.enabled", "false").build().unwrap();
+    let frame = session
+        .read_stream()
+        .format("kafka")
+        .option("kafka.bootstrap.servers", kafka.bootstrap_servers())
+        .option("subscribe", "orders")
+        .option("startingOffsets", "earliest")
+        .load()
+        .unwrap()
+        .select_expr(["from_json(CAST(value AS STRING), 'a STRING') AS data", "offset"])
+        .unwrap()
+        .select_expr([
+            "CAST(CAST(data.a AS DOUBLE) AS TIMESTAMP) AS t",
+            "CAST(data.a AS INT) AS n",
+            "offset",
+        ])
+        .unwrap();
+    let casts = vec!["n".to_owned(), "t".to_owned()];
+    let request = DeadLetterRequest { target: String::new(), casts };
+    let here = flow_of(&session, &frame, Some(&request), &directory.path().join("one")).await;
+    let there = flow_of(&session, &frame, Some(&request), &directory.path().join("two")).await;
+    let (letters, letters_there) = (tap(&here).unwrap(), tap(&there).unwrap());
+    let plan = bound(&here, &Arc::default(), Some(&letters)).await;
+    let bytes = encode_bound(&plan, &session.conf()).unwrap();
+    let other = Session::builder().build().unwrap();
+    let resolver = other.scan_resolver().dead_letters(Arc::clone(&letters_there));
+    let context = other.streaming_state().task_ctx();
+    let again = decode_bound(&bytes, &context, Arc::new(resolver)).unwrap();
+    assert_eq!(encode_bound(&again, &session.conf()).unwrap(), bytes);
+    let expected = rows(plan).await;
+    assert_eq!(expected, ["1970-01-01T00:00:01Z|1|0", "||4"]);
+    assert_eq!(rows(again).await, expected);
+    for letters in [letters, letters_there] {
+        let outputs = letters.finish().unwrap();
+        assert_eq!(outputs.iter().map(|output| output.rows).sum::<u64>(), 3);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
