@@ -32,18 +32,17 @@ impl Trigger {
     /// `10 seconds`.
     ///
     /// # Errors
-    /// `TRIGGER_INVALID` for anything else.
+    /// `INTERVAL_INVALID` for anything else.
     pub fn parse(text: &str) -> Result<Trigger> {
         match text.trim().to_ascii_lowercase().replace('_', "-").as_str() {
             "available-now" | "availablenow" => Ok(Trigger::AvailableNow),
             "once" => Ok(Trigger::Once),
-            other => parse_interval(other).map(|interval| {
-                if interval.is_zero() {
-                    Trigger::AsFastAsPossible
-                } else {
-                    Trigger::ProcessingTime(interval)
-                }
-            }),
+            other => match parse_interval(other) {
+                Ok(interval) if interval.is_zero() => Ok(Trigger::AsFastAsPossible),
+                Ok(interval) => Ok(Trigger::ProcessingTime(interval)),
+                Err(error) => Err(error
+                    .cure("Write `available-now`, `once`, or an interval such as `10 seconds`.")),
+            },
         }
     }
 }

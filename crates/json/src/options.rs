@@ -99,6 +99,11 @@ const fn spec(name: &'static str, default: &'static str, meaning: &'static str) 
     OptionSpec { name, scope: "from_json", default, meaning, secret: false }
 }
 
+/// The same for another function.
+const fn of(function: &'static str, spec: OptionSpec) -> OptionSpec {
+    OptionSpec { scope: function, ..spec }
+}
+
 /// The options that `from_json` knows.
 pub const FROM_JSON_OPTIONS: &[OptionSpec] = &[
     spec(
@@ -143,31 +148,64 @@ pub const FROM_JSON_OPTIONS: &[OptionSpec] = &[
 
 /// The options that `to_json` knows.
 pub const TO_JSON_OPTIONS: &[OptionSpec] = &[
-    spec("timeZone", "spark.sql.session.timeZone", "Zone in which timestamps are printed."),
-    spec("timestampFormat", "yyyy-MM-dd'T'HH:mm:ss[.SSS][XXX]", "Java pattern of TIMESTAMP."),
-    spec("timestampNTZFormat", "yyyy-MM-dd'T'HH:mm:ss[.SSS]", "Java pattern of TIMESTAMP_NTZ."),
-    spec("dateFormat", "yyyy-MM-dd", "Java pattern of DATE."),
-    spec("ignoreNullFields", "true", "Leaves null fields of structs out."),
-    spec("writeNonAsciiCharacterAsCodePoint", "false", "Escapes characters outside ASCII."),
-    spec("pretty", "false", "Printing over several lines; only false."),
-    spec("locale", "en-US", "Language of month names and AM/PM; only en-US."),
+    of(
+        "to_json",
+        spec("timeZone", "spark.sql.session.timeZone", "Zone in which timestamps are printed."),
+    ),
+    of(
+        "to_json",
+        spec("timestampFormat", "yyyy-MM-dd'T'HH:mm:ss[.SSS][XXX]", "Java pattern of TIMESTAMP."),
+    ),
+    of(
+        "to_json",
+        spec("timestampNTZFormat", "yyyy-MM-dd'T'HH:mm:ss[.SSS]", "Java pattern of TIMESTAMP_NTZ."),
+    ),
+    of("to_json", spec("dateFormat", "yyyy-MM-dd", "Java pattern of DATE.")),
+    of("to_json", spec("ignoreNullFields", "true", "Leaves null fields of structs out.")),
+    of(
+        "to_json",
+        spec("writeNonAsciiCharacterAsCodePoint", "false", "Escapes characters outside ASCII."),
+    ),
+    of("to_json", spec("pretty", "false", "Printing over several lines; only false.")),
+    of("to_json", spec("locale", "en-US", "Language of month names and AM/PM; only en-US.")),
 ];
 
 /// The options that `schema_of_json` knows.
 pub const SCHEMA_OF_JSON_OPTIONS: &[OptionSpec] = &[
-    spec("primitivesAsString", "false", "Infers STRING for numbers and booleans."),
-    spec("prefersDecimal", "false", "Infers DECIMAL for numbers with a fraction."),
-    spec("dropFieldIfAllNull", "false", "Leaves out fields that are only null or empty."),
-    spec("allowComments", "false", "Accepts Java comments."),
-    spec("allowUnquotedFieldNames", "false", "Accepts names without quotes."),
-    spec("allowSingleQuotes", "true", "Accepts single quotes in place of double ones."),
-    spec("allowNumericLeadingZeros", "false", "Accepts numbers such as 007."),
-    spec("allowNonNumericNumbers", "true", "Accepts NaN, Infinity and -Infinity as numbers."),
-    spec("allowBackslashEscapingAnyCharacter", "false", "Accepts a backslash before anything."),
-    spec("allowUnquotedControlChars", "false", "Accepts control characters inside strings."),
-    spec("maxNestingDepth", "1000", "Deeper documents are malformed."),
-    spec("maxNumLen", "1000", "A number with more digits is malformed."),
-    spec("maxStringLen", "2147483647", "A longer string is malformed."),
+    of(
+        "schema_of_json",
+        spec("primitivesAsString", "false", "Infers STRING for numbers and booleans."),
+    ),
+    of(
+        "schema_of_json",
+        spec("prefersDecimal", "false", "Infers DECIMAL for numbers with a fraction."),
+    ),
+    of(
+        "schema_of_json",
+        spec("dropFieldIfAllNull", "false", "Leaves out fields that are only null or empty."),
+    ),
+    of("schema_of_json", spec("allowComments", "false", "Accepts Java comments.")),
+    of("schema_of_json", spec("allowUnquotedFieldNames", "false", "Accepts names without quotes.")),
+    of(
+        "schema_of_json",
+        spec("allowSingleQuotes", "true", "Accepts single quotes in place of double ones."),
+    ),
+    of("schema_of_json", spec("allowNumericLeadingZeros", "false", "Accepts numbers such as 007.")),
+    of(
+        "schema_of_json",
+        spec("allowNonNumericNumbers", "true", "Accepts NaN, Infinity and -Infinity as numbers."),
+    ),
+    of(
+        "schema_of_json",
+        spec("allowBackslashEscapingAnyCharacter", "false", "Accepts a backslash before anything."),
+    ),
+    of(
+        "schema_of_json",
+        spec("allowUnquotedControlChars", "false", "Accepts control characters inside strings."),
+    ),
+    of("schema_of_json", spec("maxNestingDepth", "1000", "Deeper documents are malformed.")),
+    of("schema_of_json", spec("maxNumLen", "1000", "A number with more digits is malformed.")),
+    of("schema_of_json", spec("maxStringLen", "2147483647", "A longer string is malformed.")),
 ];
 
 impl FromJsonOptions {

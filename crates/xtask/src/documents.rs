@@ -47,7 +47,7 @@ fn option_table(specs: &[OptionSpec]) -> String {
     for spec in specs {
         let default =
             if spec.default.is_empty() { String::new() } else { format!("`{}`", spec.default) };
-        let meaning = spec.meaning.replace('|', "\\|").replace('<', "&lt;");
+        let meaning = escaped(spec.meaning);
         let secret = if spec.secret { " A secret: never stored or printed." } else { "" };
         out.push_str(&format!(
             "| `{}` | {} | {default} | {meaning}{secret} |\n",
@@ -55,6 +55,15 @@ fn option_table(specs: &[OptionSpec]) -> String {
         ));
     }
     out
+}
+
+/// Text for a table cell. Between backticks a page shows what is written.
+fn escaped(text: &str) -> String {
+    let part = |(at, part): (usize, &str)| match at % 2 {
+        0 => part.replace('|', "\\|").replace('<', "&lt;"),
+        _ => part.replace('|', "\\|"),
+    };
+    text.split('`').enumerate().map(part).collect::<Vec<_>>().join("`")
 }
 
 /// Writes every generated part.

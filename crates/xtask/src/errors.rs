@@ -190,7 +190,10 @@ fn sentences(all: &[String]) -> String {
 fn cell(text: &str) -> String {
     let mut out = String::new();
     let mut depth = 0u32;
+    // Between backticks a page shows what is written.
+    let mut code = false;
     for c in text.chars() {
+        code ^= c == '`' && depth == 0;
         match c {
             '{' => {
                 if depth == 0 {
@@ -200,7 +203,7 @@ fn cell(text: &str) -> String {
             }
             '}' => depth = depth.saturating_sub(1),
             '|' if depth == 0 => out.push_str("\\|"),
-            '<' if depth == 0 => out.push_str("&lt;"),
+            '<' if depth == 0 && !code => out.push_str("&lt;"),
             _ if depth == 0 => out.push(c),
             _ => (),
         }

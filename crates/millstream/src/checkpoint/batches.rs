@@ -74,7 +74,7 @@ impl Checkpoint {
     /// Reads a logged batch with the intent it names.
     ///
     /// # Errors
-    /// Those of [`read_logged`].
+    /// `Corrupt` for a damaged or missing file, which the message names.
     pub async fn logged(&self, batch: BatchId) -> Result<LoggedBatch> {
         read_logged(&*self.store, self.query(), batch).await
     }
@@ -82,7 +82,7 @@ impl Checkpoint {
     /// The watermark after a completed batch.
     ///
     /// # Errors
-    /// Those of [`read_completion`].
+    /// `Corrupt` for a damaged or missing file, which the message names.
     pub async fn completion(&self, batch: BatchId) -> Result<CommitFile> {
         read_completion(&*self.store, batch).await
     }
