@@ -1,7 +1,7 @@
 //! `data_frame.write_stream()`: Spark's `DataStreamWriter`.
 
 use crate::dataframe::DataFrame;
-use crate::pipeline::same_or_inside;
+use crate::pipeline::overlap;
 use crate::plan::DeadLetterRequest;
 use crate::query::assemble::{FlowSpec, SinkSpec, assemble};
 use crate::query::{ProgressListener, StreamingQuery};
@@ -261,7 +261,7 @@ impl DataStreamWriter {
         let dead_letters = match (&plan.dead_letters, &path) {
             (Some(letters), Some(path)) => {
                 let letters = dead_letter_path(&letters.target, path)?;
-                if same_or_inside(path, &letters) || same_or_inside(&letters, path) {
+                if overlap(path, &letters) {
                     return Err(Error::invalid(
                         "PLACES_OVERLAP",
                         format!(

@@ -11,7 +11,7 @@ mod table;
 
 pub use check::{FlowReport, Guarantee, Mistake, SourceReport};
 pub use flow::PipelineFlow;
-pub(crate) use places::same_or_inside;
+pub(crate) use places::overlap;
 pub use places::{check_history, check_places};
 pub use table::PipelineTable;
 

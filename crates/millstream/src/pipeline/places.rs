@@ -49,7 +49,7 @@ fn add(places: &mut Vec<Place>, new: Place) -> Result<()> {
         if old.table == new.table && old.what == new.what && old.path == new.path {
             return Ok(());
         }
-        if same_or_inside(&old.path, &new.path) || same_or_inside(&new.path, &old.path) {
+        if overlap(&old.path, &new.path) {
             let message = format!(
                 "{} ({}) and {} ({}) lie in one another.",
                 old.what,
@@ -65,9 +65,11 @@ fn add(places: &mut Vec<Place>, new: Place) -> Result<()> {
     Ok(())
 }
 
-/// Whether `path` is `dir` or lies in it, with links resolved as far as the directories exist.
-pub(crate) fn same_or_inside(dir: &Path, path: &Path) -> bool {
-    resolved(path).starts_with(resolved(dir))
+/// Whether two places are one, or one lies in the other, with links resolved as far as the
+/// directories exist.
+pub(crate) fn overlap(a: &Path, b: &Path) -> bool {
+    let (a, b) = (resolved(a), resolved(b));
+    a.starts_with(&b) || b.starts_with(&a)
 }
 
 fn resolved(path: &Path) -> PathBuf {

@@ -17,6 +17,11 @@ pub(super) fn is_harmless(difference: &Difference) -> bool {
     column || (table_id && difference.then.as_ref().is_none_or(Value::is_null))
 }
 
+/// Whether a sink lies elsewhere than it did.
+pub(super) fn is_sink_path(difference: &Difference) -> bool {
+    difference.path.starts_with("sinks[") && difference.path.ends_with("].path")
+}
+
 /// What of `plan` is not what a checkpoint remembers, in sentences: changes that a run would
 /// refuse.
 pub(crate) fn changes(then: &Identity, plan: &FlowPlan, sources: Vec<Value>) -> Vec<String> {

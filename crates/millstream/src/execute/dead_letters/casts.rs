@@ -1,7 +1,7 @@
 //! Carries out the casts that a query names for its dead letters, once, and takes out the records
 //! that one of them refuses.
 
-use super::{DeadLetterTap, KEPT, VALUE};
+use super::{DeadLetterTap, VALUE, needed, stored_schema, with_field};
 use crate::plan::error::from_datafusion;
 use crate::plan::{CastCheck, PartitionedScan, decode_expr, encode_expr, malformed};
 use crate::sources::{StoredScan, projected, to_datafusion};
@@ -66,11 +66,6 @@ pub(super) fn letter_casts(
     Ok(casts)
 }
 
-fn with_field(schema: &Schema, field: Field) -> Schema {
-    let fields = schema.fields().iter().map(|f| f.as_ref().clone()).chain([field]);
-    Schema::new(fields.collect::<Vec<_>>())
-}
-
 /// A scan with the results of casts as columns, without the records that a cast refuses.
 #[derive(Debug)]
 pub(crate) struct CastingScan {
@@ -104,26 +99,20 @@ impl CastingScan {
         records: Arc<dyn PartitionedScan>,
         tap: Arc<DeadLetterTap>,
     ) -> Result<Arc<Self>> {
-        let schema = |text: &str| -> Result<SchemaRef> {
-            Ok(Arc::new(StructType::from_json(text)?.to_arrow()))
-        };
         let casts = stored.casts.iter().map(StoredCast::restored).collect::<Result<Vec<_>>>()?;
-        Ok(CastingScan::new(records, schema(&stored.source)?, schema(&stored.schema)?, casts, tap))
+        Ok(CastingScan::new(
+            records,
+            stored_schema(&stored.source)?,
+            stored_schema(&stored.schema)?,
+            casts,
+            tap,
+        ))
     }
 
-    /// Columns of the source that this scan reads for the columns asked for.
-    fn needed(&self, wanted: &Schema) -> Vec<usize> {
-        let used: BTreeSet<String> = self
-            .casts
-            .iter()
-            .flat_map(|cast| collect_columns(&cast.input))
-            .map(|column| column.name().to_owned())
-            .collect();
-        let kept = |name: &str| {
-            KEPT.contains(&name) || used.contains(name) || wanted.index_of(name).is_ok()
-        };
-        let fields = self.source.fields().iter().enumerate();
-        fields.filter(|(_, field)| kept(field.name())).map(|(at, _)| at).collect()
+    /// The columns that the casts read.
+    fn used(&self) -> BTreeSet<String> {
+        let columns = self.casts.iter().flat_map(|cast| collect_columns(&cast.input));
+        columns.map(|column| column.name().to_owned()).collect()
     }
 
     /// The casts over batches of schema `read`.
@@ -150,7 +139,8 @@ impl PartitionedScan for CastingScan {
         projection: Option<&[usize]>,
     ) -> DfResult<SendableRecordBatchStream> {
         let wanted = projected(&self.schema, projection)?;
-        let needed = self.needed(&wanted);
+        let used = self.used();
+        let needed = needed(&self.source, &wanted, |name| used.contains(name));
         let casts = self.over(&self.source.project(&needed)?)?;
         let records = self.inner.execute(partition, Some(&needed))?;
         let (tap, output) = (self.tap.clone(), wanted.clone());

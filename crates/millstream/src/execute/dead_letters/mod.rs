@@ -28,6 +28,7 @@ use datafusion::execution::SessionState;
 use millstream_core::ids::{AttemptId, BatchId, QueryId};
 use millstream_core::{Error, Result};
 use millstream_json::BadRow;
+use millstream_types::StructType;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -206,9 +207,26 @@ impl LetterRules {
 
 /// The columns of `source` and the decoded one.
 pub(crate) fn with_decoded(source: &Schema, decoding: &FromJsonCall) -> SchemaRef {
-    let decoded = Field::new(DECODED_COLUMN, decoding.arrow_type(), true);
-    let fields = source.fields().iter().map(|f| f.as_ref().clone()).chain([decoded]);
-    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+    Arc::new(with_field(source, Field::new(DECODED_COLUMN, decoding.arrow_type(), true)))
+}
+
+/// `schema` with one more field at its end.
+pub(crate) fn with_field(schema: &Schema, field: Field) -> Schema {
+    let fields = schema.fields().iter().map(|f| f.as_ref().clone()).chain([field]);
+    Schema::new(fields.collect::<Vec<_>>())
+}
+
+/// Columns of `source` that a scan reads: those a dead letter keeps, those `wanted` above it, and
+/// those it uses itself.
+fn needed(source: &Schema, wanted: &Schema, uses: impl Fn(&str) -> bool) -> Vec<usize> {
+    let kept = |name: &str| KEPT.contains(&name) || wanted.index_of(name).is_ok() || uses(name);
+    let fields = source.fields().iter().enumerate();
+    fields.filter(|(_, field)| kept(field.name())).map(|(at, _)| at).collect()
+}
+
+/// A schema that was written down with a scan.
+fn stored_schema(text: &str) -> Result<SchemaRef> {
+    Ok(Arc::new(StructType::from_json(text)?.to_arrow()))
 }
 
 /// `rows` without those that are named.

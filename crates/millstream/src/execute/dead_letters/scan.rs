@@ -1,6 +1,6 @@
 //! The scan that decodes, here or written down for another process.
 
-use super::{DECODED_COLUMN, DeadLetterTap, KEPT, VALUE};
+use super::{DECODED_COLUMN, DeadLetterTap, VALUE, needed, stored_schema};
 use crate::plan::from_json::{Definition, FromJsonCall};
 use crate::plan::{PartitionedScan, malformed};
 use crate::sources::{StoredScan, to_datafusion};
@@ -50,23 +50,13 @@ impl DecodingScan {
         records: Arc<dyn PartitionedScan>,
         tap: Arc<DeadLetterTap>,
     ) -> Result<Arc<Self>> {
-        let schema = |text: &str| -> Result<SchemaRef> {
-            Ok(Arc::new(StructType::from_json(text)?.to_arrow()))
-        };
         Ok(DecodingScan::new(
             records,
-            schema(&stored.source)?,
-            schema(&stored.schema)?,
+            stored_schema(&stored.source)?,
+            stored_schema(&stored.schema)?,
             FromJsonCall::new(stored.decoding.clone())?,
             tap,
         ))
-    }
-
-    /// Columns of the source that this scan reads for the columns asked for.
-    fn needed(&self, wanted: &Schema) -> Vec<usize> {
-        let kept = |name: &str| KEPT.contains(&name) || wanted.index_of(name).is_ok();
-        let fields = self.source.fields().iter().enumerate();
-        fields.filter(|(_, field)| kept(field.name())).map(|(at, _)| at).collect()
     }
 }
 
@@ -81,7 +71,8 @@ impl PartitionedScan for DecodingScan {
         projection: Option<&[usize]>,
     ) -> datafusion::error::Result<SendableRecordBatchStream> {
         let wanted = crate::sources::projected(&self.schema, projection)?;
-        let records = self.inner.execute(partition, Some(&self.needed(&wanted)))?;
+        let records =
+            self.inner.execute(partition, Some(&needed(&self.source, &wanted, |_| false)))?;
         let decoder = Arc::clone(self.decoding.decoder());
         let (tap, output) = (self.tap.clone(), wanted.clone());
         let decoded = records.map(move |records| {

@@ -19,8 +19,8 @@ use super::error::from_datafusion;
 use super::flow::DeadLetterPlan;
 use super::from_json::FromJsonCall;
 use super::stream::{StreamDefinition, StreamTable};
-use crate::execute::dead_letters::DECODED_COLUMN;
-use arrow::datatypes::{Field, Schema};
+use crate::execute::dead_letters::{DECODED_COLUMN, with_field};
+use arrow::datatypes::Field;
 use datafusion::common::Column;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::datasource::source_as_provider;
@@ -80,10 +80,8 @@ pub(crate) fn lift(
 
 /// The stream with one more column at the end of its scan.
 fn with_column(definition: &StreamDefinition, column: Field) -> Arc<StreamDefinition> {
-    let mut fields: Vec<Field> =
-        definition.schema.fields().iter().map(|f| f.as_ref().clone()).collect();
-    fields.push(column);
-    Arc::new(StreamDefinition { schema: Arc::new(Schema::new(fields)), ..definition.clone() })
+    let schema = Arc::new(with_field(&definition.schema, column));
+    Arc::new(StreamDefinition { schema, ..definition.clone() })
 }
 
 fn unclear(why: &str) -> Error {
