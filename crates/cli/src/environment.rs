@@ -1,6 +1,6 @@
 //! The one place that reads environment variables.
 
-use millstream_core::fault::{self, Fault};
+use millstream_core::fault::{self, Action, Fault};
 use millstream_core::{Error, Result};
 
 /// Variable that arms a fault point, for tests of recovery.
@@ -16,9 +16,21 @@ pub fn arm_fault() -> Result<()> {
     let text = text.to_string_lossy();
     let Some(armed) = Fault::parse(&text) else {
         return Err(Error::invalid("FAULT_INVALID", format!("{FAULT}={text} is no fault point."))
-            .cure("Write STEP:before|inside|after[:BATCH], for example P11:before:3."));
+            .cure("Write STEP:before|inside|after[:BATCH][:hold], for example P11:before:3."));
     };
-    tracing::warn!(point = %text, "a fault point is armed: this process will abort there");
-    fault::arm(armed);
+    tracing::warn!(point = %text, "a fault point is armed: this process will end or wait there");
+    fault::arm(armed, happen);
     Ok(())
+}
+
+/// Says on stderr that the armed point is reached; then ends the process, or waits for a line on
+/// stdin before it goes on.
+fn happen(fault: &Fault) {
+    eprintln!("fault point {fault} reached");
+    match fault.action {
+        Action::Abort => std::process::abort(),
+        Action::Hold => {
+            let _ = std::io::stdin().read_line(&mut String::new());
+        }
+    }
 }

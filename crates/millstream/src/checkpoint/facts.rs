@@ -3,6 +3,7 @@
 
 use millstream_core::Result;
 use millstream_core::contract::{Probe, Sink};
+use millstream_core::fault::{Moment, point};
 use millstream_core::ids::{BatchId, Epoch, QueryId};
 use millstream_core::protocol::{Facts, LeaseFact, Scan, SinkFact};
 
@@ -33,7 +34,11 @@ pub(crate) async fn facts(
     let in_doubt = newest.is_some() && newest != completed;
     let before = asked.previous().filter(|_| in_doubt);
     let mut sink_facts = Vec::with_capacity(sinks.len());
-    for sink in sinks {
+    point("P5", Moment::Before, asked.0);
+    for (at, sink) in sinks.iter().enumerate() {
+        if at > 0 {
+            point("P5", Moment::Inside, asked.0);
+        }
         let before = match before {
             Some(before) => Some(sink.probe(query, before).await?),
             None => None,
@@ -47,6 +52,7 @@ pub(crate) async fn facts(
             before,
         });
     }
+    point("P5", Moment::After, asked.0);
     let newest_epoch = scan.newest_epoch().unwrap_or(ours);
     Ok(Facts {
         lease: LeaseFact { ours, newest: newest_epoch },

@@ -31,6 +31,7 @@ pub use rebuild::{Rebuild, rebuild};
 
 use millstream_core::contract::Position;
 use millstream_core::env::SharedEnv;
+use millstream_core::fault::{Moment, point};
 use millstream_core::ids::{Epoch, QueryId, RunId};
 use millstream_core::log::{Identity, Lease, Metadata, Record, SourceStart, hadoop_twin};
 use millstream_core::protocol::{Scan, paths};
@@ -87,6 +88,7 @@ impl Checkpoint {
             store.sweep(dir).await?;
         }
         let query = read_or_create_metadata(&store, env).await?;
+        point("P0", Moment::Inside, 0);
         let epoch = claim(&store, query, run, env).await?;
         Ok(Checkpoint { store, query, run, epoch, _lock: lock })
     }

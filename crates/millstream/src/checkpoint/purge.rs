@@ -5,6 +5,7 @@
 //! an interrupted purge leaves no hole.
 
 use super::Checkpoint;
+use millstream_core::fault::{Moment, point};
 use millstream_core::ids::BatchId;
 use millstream_core::log::{Intent, LedgerEntry, LedgerSegment, OffsetsFile, Record, hadoop_twin};
 use millstream_core::protocol::paths;
@@ -32,6 +33,7 @@ impl Checkpoint {
         for batch in self.numbers(paths::PREPARED).await?.range(..newest.0) {
             self.purge_prepared(BatchId(*batch)).await?;
         }
+        point("P15", Moment::Inside, newest.0);
         if let Some(first_kept) = newest.0.checked_sub(retain) {
             for batch in self.numbers(paths::OFFSETS).await?.range(..first_kept) {
                 self.purge_intent_of(BatchId(*batch)).await?;

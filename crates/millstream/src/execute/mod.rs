@@ -13,6 +13,7 @@ use crate::sinks::{DataSink, TaskOutput, TaskWriter};
 use datafusion::execution::TaskContext;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use futures::StreamExt as _;
+use millstream_core::fault::{Moment, point};
 use millstream_core::ids::{AttemptId, BatchId};
 use millstream_core::{Error, Result};
 use std::sync::Arc;
@@ -37,7 +38,7 @@ pub async fn run_attempt(
     for partition in 0..partitions {
         let stream = plan.execute(partition, context.clone()).map_err(from_datafusion)?;
         let writer = sink.writer(batch, attempt, partition)?;
-        tasks.spawn(async move { (partition, run_task(stream, writer).await) });
+        tasks.spawn(async move { (partition, run_task(stream, writer, batch).await) });
     }
     let mut outputs = Vec::with_capacity(partitions);
     while let Some(joined) = tasks.join_next().await {
@@ -51,13 +52,17 @@ pub async fn run_attempt(
 async fn run_task(
     mut stream: datafusion::execution::SendableRecordBatchStream,
     mut writer: Box<dyn TaskWriter>,
+    batch: BatchId,
 ) -> Result<TaskOutput> {
-    while let Some(batch) = stream.next().await {
-        let batch = batch.map_err(from_datafusion)?;
-        if batch.num_rows() > 0 {
-            writer.write(&batch)?;
+    while let Some(rows) = stream.next().await {
+        let rows = rows.map_err(from_datafusion)?;
+        if rows.num_rows() > 0 {
+            point("P6", Moment::Inside, batch.0);
+            writer.write(&rows)?;
+            point("P7", Moment::Inside, batch.0);
         }
     }
+    point("P7", Moment::After, batch.0);
     // Finishing waits for the disk; the other tasks go on meanwhile.
     tokio::task::spawn_blocking(move || writer.finish()).await.map_err(task_failed)?
 }

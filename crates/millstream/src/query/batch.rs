@@ -75,10 +75,7 @@ impl Run {
         // CRASH: dying between two sinks leaves one of them ahead; recovery rolls this attempt
         // forward into the others from the sealed file.
         point("P11", Moment::Before, batch);
-        for (at, (sink, staged)) in sinks.iter().zip(&prepared.sinks).enumerate() {
-            if at > 0 {
-                point("P11", Moment::Inside, batch);
-            }
+        for (sink, staged) in sinks.iter().zip(&prepared.sinks) {
             commit(sink, &tag, staged).await?;
         }
         // CRASH: dying here leaves a batch that all sinks have and commits/N does not say so;
@@ -129,6 +126,7 @@ impl Run {
                 tracing::warn!(%batch, %error, "the source was not told about the completed batch");
             }
         }
+        point("P14", Moment::Inside, batch.0);
         for sink in self.flow.sinks() {
             if let Err(error) = sink.after_completion().await {
                 tracing::warn!(%batch, %error, "housekeeping of the sink failed");
@@ -197,6 +195,7 @@ impl Run {
             Some(tap) => Some(tap.finish()?),
             None => None,
         };
+        point("P8", Moment::Inside, batch.0);
         let rows_in: Vec<u64> = rows.iter().map(|r| r.load(Ordering::Relaxed)).collect();
         let info = StageInfo { rows_in: rows_in.iter().sum(), ranges: changed_ranges(ranges) };
         let mut staged = Vec::new();
@@ -227,10 +226,13 @@ impl Run {
 /// P11 and P12: commits one sink; an unclear answer is probed until it is clear.
 async fn commit(sink: &Arc<dyn DataSink>, tag: &CommitTag, staged: &Staged) -> Result<()> {
     match sink.commit(tag, staged).await? {
-        CommitOutcome::Committed { .. } => Ok(()),
-        CommitOutcome::AlreadyThere => settle(sink, tag, staged, None).await,
-        CommitOutcome::Unknown(error) => settle(sink, tag, staged, Some(error)).await,
+        CommitOutcome::Committed { .. } => return Ok(()),
+        CommitOutcome::AlreadyThere => settle(sink, tag, staged, None).await?,
+        CommitOutcome::Unknown(error) => settle(sink, tag, staged, Some(error)).await?,
     }
+    // CRASH: what the probe said is known to nobody else; the next run asks the sink again.
+    point("P12", Moment::After, tag.batch.0);
+    Ok(())
 }
 
 /// Probes until the sink says what became of the attempt. A sink that does not have it gets the
@@ -243,11 +245,14 @@ async fn settle(
 ) -> Result<()> {
     let mut pause = DOUBT_PAUSE;
     let mut last = doubt;
+    point("P12", Moment::Before, tag.batch.0);
     for turn in 1..=DOUBT_PROBES_MAX {
         if let Some(error) = last.take_if(|error| is_hopeless(error)) {
             return Err(error);
         }
-        match sink.probe(tag.query, tag.batch).await {
+        let answer = sink.probe(tag.query, tag.batch).await;
+        point("P12", Moment::Inside, tag.batch.0);
+        match answer {
             Err(error) => last = Some(error),
             Ok(probe) => match resolve(&sink.describe(), tag, &probe) {
                 Resolved::Ours => return Ok(()),

@@ -22,7 +22,7 @@ impl Run {
     /// P1: refuses a query that is not the one the checkpoint belongs to. A checkpoint without an
     /// identity is new, or Spark's; it gets this query's.
     pub(super) async fn check_identity(&self) -> Result<()> {
-        point("P1", Moment::Before, self.at.next);
+        point("P1", Moment::Before, 0);
         let mut now = Identity {
             query: self.checkpoint.query(),
             revision: 0,
@@ -32,7 +32,9 @@ impl Run {
             sinks: self.flow.sink_identities(),
             state: Value::Null,
         };
-        match self.checkpoint.identity().await? {
+        let before = self.checkpoint.identity().await?;
+        point("P1", Moment::Inside, 0);
+        match before {
             None => {
                 self.check_newest_plan().await?;
                 self.checkpoint.remember_identity(&now).await?;
@@ -56,7 +58,7 @@ impl Run {
                 }
             }
         }
-        point("P1", Moment::After, self.at.next);
+        point("P1", Moment::After, 0);
         Ok(())
     }
 
@@ -140,11 +142,14 @@ impl Run {
     }
 
     async fn settle_newest(&mut self) -> Result<bool> {
+        point("P2", Moment::Before, 0);
         let scan = self.checkpoint.scan().await?;
         let newest = scan.newest_offsets();
         let completed = scan.newest_commits();
+        point("P2", Moment::Inside, 0);
         let facts = self.facts(&scan).await?;
         let step = decide(&facts);
+        point("P2", Moment::After, 0);
         if let Some(error) = step.error() {
             return Err(error.context(self.checkpoint.describe()));
         }

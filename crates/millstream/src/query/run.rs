@@ -98,11 +98,13 @@ impl Run {
 
     /// P16: waits for housekeeping that is under way; its failure costs nothing.
     async fn close(&self) {
+        point("P16", Moment::Before, self.at.next);
         for sink in self.flow.sinks() {
             if let Err(error) = sink.close().await {
                 tracing::warn!(%error, "housekeeping of the sink failed");
             }
         }
+        point("P16", Moment::After, self.at.next);
     }
 
     /// P3: asks every source what there is to read. `None` when there is nothing.

@@ -1,0 +1,356 @@
+//! A small stream that cells break: four batches from one topic into one table, with or without
+//! dead letters.
+
+use crate::TableReader;
+use crate::report::Cell;
+use millstream_core::Result;
+use millstream_testkit::{KafkaHarness, Ledger, TestRecord};
+use millstream_wire::Codec;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+/// Batches that a whole run makes.
+pub const BATCHES: u64 = 4;
+/// Partitions of the topic.
+const PARTITIONS: i32 = 2;
+/// Records of one batch, all partitions together.
+const PER_BATCH: u64 = 10;
+/// One record in so many does not decode.
+const MALFORMED: u64 = 5;
+/// Longest time that one run may take before it counts as hung.
+const RUN_TIME_MAX: Duration = Duration::from_secs(60);
+
+/// Where the rows go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Shape {
+    /// One table.
+    Table,
+    /// One table, and a second one for records that do not decode.
+    DeadLetters,
+}
+
+impl Shape {
+    /// Both.
+    pub const ALL: [Shape; 2] = [Shape::Table, Shape::DeadLetters];
+}
+
+impl std::fmt::Display for Shape {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Shape::Table => "table",
+            Shape::DeadLetters => "letters",
+        })
+    }
+}
+
+/// The topic that all cells read, on an embedded broker of its own.
+#[derive(Debug)]
+pub struct Topic {
+    kafka: KafkaHarness,
+    ledger: Ledger,
+}
+
+impl Topic {
+    /// Starts the broker and fills the topic.
+    pub async fn start() -> Topic {
+        let kafka = KafkaHarness::embedded();
+        kafka.admin().await.create_topic("topic", PARTITIONS).await;
+        let mut producer = kafka.producer().await;
+        let mut ledger = Ledger::new();
+        let records = BATCHES * PER_BATCH / PARTITIONS.unsigned_abs() as u64;
+        for partition in 0..PARTITIONS {
+            let values: Vec<TestRecord> = (0..records)
+                .map(|_| match ledger.next(partition) {
+                    n if n % MALFORMED == 1 => TestRecord::value(format!("{{\"a\": {n}")),
+                    n => TestRecord::value(format!("{{\"a\": {n}}}")),
+                })
+                .collect();
+            producer.produce("topic", partition, &values, Codec::None).await;
+        }
+        Topic { kafka, ledger }
+    }
+
+    /// Addresses for clients.
+    pub fn brokers(&self) -> String {
+        self.kafka.bootstrap_servers()
+    }
+}
+
+/// What all cells of a campaign share.
+#[derive(Debug)]
+pub struct Workplace {
+    binary: PathBuf,
+    brokers: String,
+    ledger: Ledger,
+    reader: TableReader,
+    scratch: PathBuf,
+}
+
+impl Workplace {
+    /// Cells run `binary` on `topic`, in directories under the system's own for temporary files.
+    ///
+    /// # Errors
+    /// `TEST_PART_MISSING` where the independent reader is not installed.
+    pub fn new(binary: impl Into<PathBuf>, topic: &Topic) -> Result<Workplace> {
+        Ok(Workplace {
+            binary: binary.into(),
+            brokers: topic.brokers(),
+            ledger: topic.ledger.clone(),
+            reader: TableReader::start()?,
+            scratch: std::env::temp_dir(),
+        })
+    }
+
+    /// A new lake of this shape.
+    pub fn lake(&self, shape: Shape) -> Lake<'_> {
+        let directory = tempfile::tempdir_in(&self.scratch).expect("a directory for the lake");
+        let lake = Lake { place: self, shape, directory };
+        std::fs::write(lake.path("pipeline.sql"), lake.pipeline()).expect("the pipeline");
+        lake
+    }
+}
+
+/// One stream with its tables and its checkpoint.
+#[derive(Debug)]
+pub struct Lake<'a> {
+    place: &'a Workplace,
+    shape: Shape,
+    directory: tempfile::TempDir,
+}
+
+/// How a run of the binary ended.
+#[derive(Debug, Clone)]
+pub struct Ended {
+    /// Its status; `None` where it hung and was killed.
+    pub status: Option<ExitStatus>,
+    /// Everything it said on stderr.
+    pub stderr: String,
+}
+
+impl Ended {
+    /// Whether it ended well.
+    pub fn is_success(&self) -> bool {
+        self.status.is_some_and(|status| status.success())
+    }
+
+    /// Whether a signal ended it.
+    pub fn was_killed(&self) -> bool {
+        use std::os::unix::process::ExitStatusExt as _;
+        self.status.is_some_and(|status| status.signal().is_some())
+    }
+
+    /// The stable code of the error that ended it; `None` where it ended otherwise, or without one.
+    pub fn code(&self) -> Option<String> {
+        let line = self.stderr.lines().rfind(|line| line.starts_with("error: "))?;
+        let is_code = |word: &&str| {
+            word.contains('_') && word.chars().all(|c| c.is_ascii_uppercase() || c == '_')
+        };
+        let mut words = line.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        words.find(is_code).map(str::to_owned)
+    }
+
+    /// Status and the last words, for reports.
+    pub fn words(&self) -> String {
+        let last: Vec<&str> = self.stderr.lines().rev().take(4).collect();
+        let last: Vec<&str> = last.into_iter().rev().collect();
+        format!("{:?}: {}", self.status.map(|s| s.to_string()), last.join(" / "))
+    }
+}
+
+impl Lake<'_> {
+    /// A path in the lake's directory.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// Where tables and checkpoint lie.
+    pub fn storage(&self) -> PathBuf {
+        self.path("lake")
+    }
+
+    /// The stream's checkpoint.
+    pub fn checkpoint(&self) -> PathBuf {
+        self.path("lake/_checkpoints/t/t")
+    }
+
+    /// The tables, dead letters first, as they are committed.
+    pub fn tables(&self) -> Vec<PathBuf> {
+        match self.shape {
+            Shape::Table => vec![self.path("lake/t")],
+            Shape::DeadLetters => vec![self.path("lake/d"), self.path("lake/t")],
+        }
+    }
+
+    fn pipeline(&self) -> String {
+        let letters = match self.shape {
+            Shape::Table => "",
+            Shape::DeadLetters => ", deadLetter => 'd'",
+        };
+        format!(
+            "SET spark.sql.streaming.minBatchesToRetain = 1;
+             CREATE OR REFRESH STREAMING TABLE t AS SELECT j.a, partition, offset FROM (
+               SELECT from_json(CAST(value AS STRING), 'a INT') AS j, partition, offset
+               FROM STREAM read_kafka(bootstrapServers => '{}', subscribe => 'topic',
+                 startingOffsets => 'earliest', maxOffsetsPerTrigger => {PER_BATCH}{letters}));\n",
+            self.place.brokers
+        )
+    }
+
+    /// The command that runs the stream until the topic's end.
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(&self.place.binary);
+        command.arg("run").arg(self.path("pipeline.sql")).arg("--storage").arg(self.storage());
+        command.args(["--trigger", "available-now", "--progress", "none", "--log-level", "warn"]);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        command
+    }
+
+    /// Starts the stream with this fault point armed, if any.
+    pub fn start(&self, fault: Option<&str>) -> Child {
+        let mut command = self.command();
+        if let Some(fault) = fault {
+            command.env("MILLSTREAM_FAULT", fault);
+        }
+        command.spawn().expect("the binary starts")
+    }
+
+    /// Runs the stream to its end, or to its fault.
+    pub fn run(&self, fault: Option<&str>) -> Ended {
+        end(self.start(fault))
+    }
+
+    /// Whether everything that was promised holds now that the stream is through: every record in
+    /// one of the tables once, dead letters where they belong, a checkpoint that is complete, and at
+    /// most `crashes` attempts that came to nothing.
+    ///
+    /// # Errors
+    /// What does not hold.
+    pub fn audit(&self, crashes: usize) -> std::result::Result<(), String> {
+        let mut rows = Vec::new();
+        for table in self.tables() {
+            let found = self.place.reader.offsets(&table)?;
+            if table.ends_with("d") {
+                let good = found.iter().find(|(_, n)| n.unsigned_abs() % MALFORMED != 1);
+                if let Some((partition, offset)) = good {
+                    return Err(format!("{partition}:{offset} is a dead letter and decodes"));
+                }
+            }
+            rows.extend(found);
+        }
+        let audit = self.place.ledger.audit(rows);
+        if !audit.is_clean() {
+            return Err(audit.to_string());
+        }
+        self.check_logs()?;
+        self.check_attempts(crashes)
+    }
+
+    /// I5 at the end: the newest intent is complete, and it is the last batch.
+    fn check_logs(&self) -> std::result::Result<(), String> {
+        let newest = |dir: &str| {
+            let names = names(&self.checkpoint().join(dir));
+            names.iter().filter_map(|name| name.parse::<u64>().ok()).max()
+        };
+        let (offsets, commits) = (newest("offsets"), newest("commits"));
+        if offsets != Some(BATCHES - 1) || commits != offsets {
+            return Err(format!("newest offsets {offsets:?}, newest commits {commits:?}"));
+        }
+        Ok(())
+    }
+
+    /// I10: no more attempts than batches and crashes. Data files carry the attempt's id.
+    fn check_attempts(&self, crashes: usize) -> std::result::Result<(), String> {
+        let mut attempts = BTreeSet::new();
+        for table in self.tables() {
+            let files = names(&table);
+            attempts.extend(files.iter().filter_map(|name| attempt_of(name)).map(str::to_owned));
+        }
+        let most = usize::try_from(BATCHES).unwrap_or(0) + crashes;
+        if attempts.len() > most {
+            let count = attempts.len();
+            return Err(format!("{count} attempts of {BATCHES} batches after {crashes} crashes"));
+        }
+        Ok(())
+    }
+
+    /// What `millstream verify` says, where it finds a violation or cannot look.
+    ///
+    /// # Errors
+    /// Its words.
+    pub fn verify(&self) -> std::result::Result<(), String> {
+        let mut command = Command::new(&self.place.binary);
+        command.arg("verify").arg(self.path("pipeline.sql")).arg("--storage").arg(self.storage());
+        command.args(["--bootstrap-servers", &self.place.brokers, "--log-level", "error"]);
+        let output = command.stdin(Stdio::null()).output().expect("the binary runs");
+        match output.status.success() {
+            true => Ok(()),
+            false => Err(format!("verify: {}", String::from_utf8_lossy(&output.stdout))),
+        }
+    }
+}
+
+/// `part-00000-<uuid>-c000.snappy.parquet`
+fn attempt_of(name: &str) -> Option<&str> {
+    name.strip_prefix("part-")?.get(6..42)
+}
+
+/// Names in a directory; none if it does not exist.
+pub fn names(directory: &Path) -> Vec<String> {
+    let Ok(entries) = std::fs::read_dir(directory) else { return Vec::new() };
+    entries.filter_map(|e| e.ok()?.file_name().into_string().ok()).collect()
+}
+
+/// Waits for a child and takes what it said; kills it where it hangs.
+pub fn end(mut child: Child) -> Ended {
+    let mut pipe = child.stderr.take().expect("a pipe");
+    let said = std::thread::spawn(move || {
+        let mut text = Vec::new();
+        let _ = std::io::Read::read_to_end(&mut pipe, &mut text);
+        String::from_utf8_lossy(&text).into_owned()
+    });
+    let status = wait(&mut child, RUN_TIME_MAX);
+    if status.is_none() {
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+    Ended { status, stderr: said.join().expect("the pipe is read") }
+}
+
+/// Waits for a child until a deadline.
+pub fn wait(child: &mut Child, most: Duration) -> Option<ExitStatus> {
+    let begun = Instant::now();
+    let mut pause = Duration::from_millis(1);
+    loop {
+        if let Some(status) = child.try_wait().expect("the child can be waited for") {
+            return Some(status);
+        }
+        if begun.elapsed() > most {
+            return None;
+        }
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(Duration::from_millis(10));
+    }
+}
+
+/// Runs cells side by side, one on each core, and returns them in their order.
+pub fn run_cells<T: Sync>(cells: &[T], run: impl Fn(&T) -> Cell + Sync) -> Vec<Cell> {
+    let next = AtomicUsize::new(0);
+    let done: Mutex<BTreeMap<usize, Cell>> = Mutex::default();
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(|| {
+                loop {
+                    let at = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(cell) = cells.get(at) else { break };
+                    let outcome = run(cell);
+                    done.lock().expect("no cell has panicked").insert(at, outcome);
+                }
+            });
+        }
+    });
+    done.into_inner().expect("no cell has panicked").into_values().collect()
+}

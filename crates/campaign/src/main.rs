@@ -1,0 +1,78 @@
+//! `millstream-campaign`: runs campaigns whole and keeps what they found.
+//!
+//! usage: millstream-campaign --binary PATH [--results DIR] [--repeat N] CAMPAIGN ..
+//!        millstream-campaign render RESULTS PAGE
+#![allow(clippy::disallowed_methods, clippy::expect_used)]
+
+use millstream_campaign::report::{Report, render};
+use millstream_campaign::{Topic, Workplace, kills};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+const USAGE: &str = "usage: millstream-campaign --binary PATH [--results DIR] [--repeat N] \
+                     CAMPAIGN ..\n       millstream-campaign render RESULTS PAGE";
+
+struct Arguments {
+    binary: PathBuf,
+    results: PathBuf,
+    repeat: usize,
+    campaigns: Vec<String>,
+}
+
+fn arguments() -> Option<Arguments> {
+    let mut given = std::env::args().skip(1);
+    let mut found = Arguments {
+        binary: PathBuf::new(),
+        results: PathBuf::from("proof/results"),
+        repeat: 1,
+        campaigns: Vec::new(),
+    };
+    while let Some(argument) = given.next() {
+        match argument.as_str() {
+            "--binary" => found.binary = given.next()?.into(),
+            "--results" => found.results = given.next()?.into(),
+            "--repeat" => found.repeat = given.next()?.parse().ok().filter(|n| *n > 0)?,
+            name => found.campaigns.push(name.to_owned()),
+        }
+    }
+    (!found.campaigns.is_empty()).then_some(found)
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let Some(arguments) = arguments() else {
+        eprintln!("{USAGE}");
+        return ExitCode::from(2);
+    };
+    if let [render_word, results, page] = arguments.campaigns.as_slice()
+        && render_word == "render"
+    {
+        std::fs::write(page, render(Path::new(results))).expect("the page is written");
+        return ExitCode::SUCCESS;
+    }
+    let topic = Topic::start().await;
+    let place = Workplace::new(&arguments.binary, &topic).expect("what the campaigns need");
+    let mut broken = 0;
+    for name in &arguments.campaigns {
+        let command = format!("bash scripts/prove.sh {name}");
+        let Some(report) = run(name, &place, arguments.repeat, &command) else {
+            eprintln!("There is no campaign `{name}`.\n{USAGE}");
+            return ExitCode::from(2);
+        };
+        for cell in report.broken() {
+            println!("{}: {}", cell.cell, cell.outcome);
+        }
+        let cells = report.cells.len();
+        println!("{name}: {cells} cells, {} violations, {} s", report.violations, report.seconds);
+        broken += report.violations;
+        report.write(&arguments.results);
+    }
+    ExitCode::from(u8::from(broken > 0))
+}
+
+fn run(name: &str, place: &Workplace, repeat: usize, command: &str) -> Option<Report> {
+    match name {
+        "kill-matrix" => Some(kills::run(place, &kills::matrix(), repeat, command)),
+        _ => None,
+    }
+}

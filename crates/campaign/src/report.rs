@@ -1,0 +1,208 @@
+//! What a campaign did, as data that is kept in the repository (`proof/results/*.json`), and as a
+//! page for people (`proof/REPORT.md`).
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::Path;
+use std::process::Command;
+
+/// One cell of a campaign: one fault at one place, and how it ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cell {
+    /// Its name, which says everything that is needed to run it again.
+    pub cell: String,
+    /// `held`, or what did not.
+    pub outcome: String,
+}
+
+impl Cell {
+    /// A cell whose promises held; `how` says in which way.
+    pub fn held(cell: impl Into<String>, how: impl std::fmt::Display) -> Self {
+        Cell { cell: cell.into(), outcome: format!("held: {how}") }
+    }
+
+    /// A cell that broke a promise.
+    pub fn violation(cell: impl Into<String>, what: impl std::fmt::Display) -> Self {
+        Cell { cell: cell.into(), outcome: format!("VIOLATION: {what}") }
+    }
+
+    /// Whether every promise held.
+    pub fn is_held(&self) -> bool {
+        self.outcome.starts_with("held")
+    }
+}
+
+/// The report of one campaign.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Report {
+    /// Short name; also the file's.
+    pub name: String,
+    /// One sentence: what was done.
+    pub title: String,
+    /// The command that does it again.
+    pub command: String,
+    /// Commit of the tree that was tested.
+    #[serde(default)]
+    pub commit: String,
+    /// Day, `YYYY-MM-DD`.
+    #[serde(default)]
+    pub date: String,
+    /// Cores and kernel.
+    #[serde(default)]
+    pub machine: String,
+    /// How long it took.
+    pub seconds: f64,
+    /// Broken promises.
+    pub violations: u64,
+    /// Counts by name.
+    #[serde(default)]
+    pub figures: BTreeMap<String, serde_json::Value>,
+    /// The cells, where they are few enough to keep.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cells: Vec<Cell>,
+}
+
+impl Report {
+    /// A report of `cells`, of the tree and the machine that this runs in.
+    pub fn of(name: &str, title: &str, command: &str, seconds: f64, cells: Vec<Cell>) -> Report {
+        let violations = cells.iter().filter(|cell| !cell.is_held()).count();
+        let figures = [("cells".to_owned(), cells.len().into())].into();
+        Report {
+            name: name.to_owned(),
+            title: title.to_owned(),
+            command: command.to_owned(),
+            commit: said("git", &["rev-parse", "--short", "HEAD"]),
+            date: said("date", &["-u", "+%Y-%m-%d"]),
+            machine: format!(
+                "{} cores, {}",
+                std::thread::available_parallelism().map_or(1, usize::from),
+                said("uname", &["-sr"])
+            ),
+            seconds: (seconds * 10.0).round() / 10.0,
+            violations: violations as u64,
+            figures,
+            cells,
+        }
+    }
+
+    /// Adds a figure.
+    pub fn figure(&mut self, name: &str, value: impl Into<serde_json::Value>) {
+        self.figures.insert(name.to_owned(), value.into());
+    }
+
+    /// Cells that broke a promise.
+    pub fn broken(&self) -> Vec<&Cell> {
+        self.cells.iter().filter(|cell| !cell.is_held()).collect()
+    }
+
+    /// Writes `<directory>/<name>.json`.
+    ///
+    /// # Panics
+    /// If it cannot be written.
+    pub fn write(&self, directory: &Path) {
+        std::fs::create_dir_all(directory).expect("the directory of results");
+        let mut text = serde_json::to_string_pretty(self).expect("a report is JSON");
+        text.push('\n');
+        std::fs::write(directory.join(format!("{}.json", self.name)), text).expect("the result");
+    }
+}
+
+fn said(program: &str, arguments: &[&str]) -> String {
+    let output = Command::new(program).args(arguments).output();
+    output.map(|o| String::from_utf8_lossy(&o.stdout).trim().to_owned()).unwrap_or_default()
+}
+
+/// Most cells of one outcome that the page shows.
+const EXAMPLES: usize = 3;
+
+/// The page for people, from all results in `directory`.
+///
+/// # Panics
+/// If a result cannot be read.
+pub fn render(directory: &Path) -> String {
+    let mut files: Vec<_> = std::fs::read_dir(directory)
+        .expect("the results")
+        .map(|entry| entry.expect("a result").path())
+        .filter(|path| path.extension().is_some_and(|e| e == "json"))
+        .collect();
+    files.sort();
+    let mut page = String::from(
+        "# What the campaigns found\n\n\
+         Generated from `proof/results/`; `bash scripts/prove.sh` runs everything and writes it \
+         again.\nEvery cell is one fault at one place; after it, the stream is started again \
+         without faults, and an\nindependent reader compares the multiset of rows with what the \
+         topic holds.\n\n\
+         | campaign | figures | violations | seconds | commit | command |\n|---|---|---|---|---|---|\n",
+    );
+    let mut details = String::new();
+    for file in files {
+        let text = std::fs::read_to_string(&file).expect("a result");
+        let report: Report =
+            serde_json::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
+        let figures: Vec<String> =
+            report.figures.iter().map(|(name, value)| format!("{name} {}", plain(value))).collect();
+        let _ = writeln!(
+            page,
+            "| {} | {} | {} | {} | `{}` | `{}` |",
+            report.name,
+            figures.join(", "),
+            report.violations,
+            report.seconds,
+            report.commit,
+            report.command
+        );
+        details.push_str(&detail(&report));
+    }
+    page + &details
+}
+
+fn plain(value: &serde_json::Value) -> String {
+    match value {
+        serde_json::Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+/// A section for one campaign: its cells counted by outcome, with examples, and every violation.
+fn detail(report: &Report) -> String {
+    let mut text = format!(
+        "\n## {}\n\n{}\n\n`{}` on {}, {}.\n",
+        report.name, report.title, report.command, report.date, report.machine
+    );
+    let mut outcomes: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for cell in &report.cells {
+        outcomes.entry(&cell.outcome).or_default().push(&cell.cell);
+    }
+    if !outcomes.is_empty() {
+        text.push_str("\n| cells | outcome | for example |\n|---|---|---|\n");
+    }
+    for (outcome, cells) in outcomes {
+        let examples: Vec<String> =
+            cells.iter().take(EXAMPLES).map(|cell| format!("`{cell}`")).collect();
+        let _ = writeln!(text, "| {} | {} | {} |", cells.len(), outcome, examples.join(", "));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_counts_cells_by_outcome_and_shows_violations() {
+        let directory = tempfile::tempdir().unwrap();
+        let cells = vec![
+            Cell::held("a", "rolled forward"),
+            Cell::held("b", "rolled forward"),
+            Cell::violation("c", "lost 3"),
+        ];
+        let report = Report::of("kills", "All of them.", "run it", 1.25, cells);
+        assert_eq!((report.violations, report.broken().len()), (1, 1));
+        report.write(directory.path());
+        let page = render(directory.path());
+        assert!(page.contains("| kills | cells 3 | 1 | 1.3 |"), "{page}");
+        assert!(page.contains("| 2 | held: rolled forward | `a`, `b` |"), "{page}");
+        assert!(page.contains("| 1 | VIOLATION: lost 3 | `c` |"), "{page}");
+    }
+}
