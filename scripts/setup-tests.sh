@@ -22,6 +22,7 @@ has() { command -v "$1" >/dev/null 2>&1; }
 packages() {
   local wanted=()
   has gcc && has g++ && has make || wanted+=(build-essential)
+  has strace || wanted+=(strace)
   has pkg-config || wanted+=(pkg-config)
   has java || wanted+=(default-jre-headless)
   has mvn || wanted+=(maven)

@@ -9,8 +9,8 @@ use millstream_wire::Codec;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// Batches that a whole run makes.
@@ -21,6 +21,8 @@ const PARTITIONS: i32 = 2;
 const PER_BATCH: u64 = 10;
 /// One record in so many does not decode.
 const MALFORMED: u64 = 5;
+/// Cells between two words about how far a campaign is.
+const PROGRESS: usize = 500;
 /// Longest time that one run may take before it counts as hung.
 const RUN_TIME_MAX: Duration = Duration::from_secs(60);
 
@@ -86,8 +88,10 @@ pub struct Workplace {
     binary: PathBuf,
     brokers: String,
     ledger: Ledger,
-    reader: TableReader,
+    reader: Arc<TableReader>,
     scratch: PathBuf,
+    /// The mistake that a test build of the binary makes on purpose.
+    mistake: Option<String>,
 }
 
 impl Workplace {
@@ -100,9 +104,22 @@ impl Workplace {
             binary: binary.into(),
             brokers: topic.brokers(),
             ledger: topic.ledger.clone(),
-            reader: TableReader::start()?,
+            reader: Arc::new(TableReader::start()?),
             scratch: std::env::temp_dir(),
+            mistake: None,
         })
+    }
+
+    /// The same place with a binary that makes this mistake; the binary must be a test build.
+    pub fn making(&self, mistake: &str) -> Workplace {
+        Workplace {
+            binary: self.binary.clone(),
+            brokers: self.brokers.clone(),
+            ledger: self.ledger.clone(),
+            reader: self.reader.clone(),
+            scratch: self.scratch.clone(),
+            mistake: Some(mistake.to_owned()),
+        }
     }
 
     /// A new lake of this shape.
@@ -110,6 +127,7 @@ impl Workplace {
         let directory = tempfile::tempdir_in(&self.scratch).expect("a directory for the lake");
         let lake = Lake { place: self, shape, directory };
         std::fs::write(lake.path("pipeline.sql"), lake.pipeline()).expect("the pipeline");
+        std::fs::create_dir(lake.storage()).expect("the lake's directory");
         lake
     }
 }
@@ -167,6 +185,16 @@ impl Lake<'_> {
         self.directory.path().join(name)
     }
 
+    /// The lake's directory without symbolic links in its path.
+    pub fn root(&self) -> PathBuf {
+        self.storage().canonicalize().expect("the lake's directory")
+    }
+
+    /// A new name for a log beside the lake.
+    pub fn log(&self) -> PathBuf {
+        self.path(&format!("log-{}", names(self.directory.path()).len()))
+    }
+
     /// Where tables and checkpoint lie.
     pub fn storage(&self) -> PathBuf {
         self.path("lake")
@@ -206,6 +234,9 @@ impl Lake<'_> {
         command.arg("run").arg(self.path("pipeline.sql")).arg("--storage").arg(self.storage());
         command.args(["--trigger", "available-now", "--progress", "none", "--log-level", "warn"]);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        if let Some(mistake) = &self.place.mistake {
+            command.env("MILLSTREAM_MISTAKE", mistake);
+        }
         command
     }
 
@@ -336,17 +367,90 @@ pub fn wait(child: &mut Child, most: Duration) -> Option<ExitStatus> {
     }
 }
 
+/// A process that waits at a fault point.
+#[derive(Debug)]
+pub struct Held {
+    child: Child,
+    /// What it said on stderr.
+    words: PathBuf,
+}
+
+impl Held {
+    /// Starts the stream and waits until it is at `point`.
+    ///
+    /// # Errors
+    /// What it said instead.
+    pub fn at(lake: &Lake<'_>, point: &str) -> std::result::Result<Held, String> {
+        let words = lake.log();
+        let stderr = std::fs::File::create(&words).expect("a file for its words");
+        let mut command = lake.command();
+        command.env("MILLSTREAM_FAULT", format!("{point}:hold"));
+        let mut child =
+            command.stdin(Stdio::piped()).stderr(stderr).spawn().expect("the binary starts");
+        let reached = format!("fault point {point} reached");
+        let begun = Instant::now();
+        while begun.elapsed() < RUN_TIME_MAX {
+            let said = std::fs::read_to_string(&words).unwrap_or_default();
+            if said.contains(&reached) {
+                return Ok(Held { child, words });
+            }
+            if child.try_wait().expect("the child can be waited for").is_some() {
+                return Err(format!("{point} was not reached: {said}"));
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        let _ = child.kill();
+        let _ = child.wait();
+        Err(format!("{point} was not reached in time"))
+    }
+
+    /// Sends it a signal, by name.
+    pub fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        let status = Command::new("kill").args([&format!("-{name}"), &pid]).status();
+        assert!(status.is_ok_and(|status| status.success()), "kill -{name}");
+    }
+
+    /// Lets it go on, and waits for its end.
+    pub fn release(mut self) -> Ended {
+        // It may be dead already.
+        let _ = std::io::Write::write_all(&mut self.child.stdin.take().expect("a pipe"), b"\n");
+        let status = wait(&mut self.child, RUN_TIME_MAX);
+        if status.is_none() {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+        let stderr = std::fs::read_to_string(&self.words).unwrap_or_default();
+        Ended { status, stderr }
+    }
+}
+
 /// Runs cells side by side, one on each core, and returns them in their order.
 pub fn run_cells<T: Sync>(cells: &[T], run: impl Fn(&T) -> Cell + Sync) -> Vec<Cell> {
+    run_cells_on(std::thread::available_parallelism().map_or(1, usize::from), cells, run)
+}
+
+/// Runs cells `side_by_side` at a time.
+pub fn run_cells_on<T: Sync>(
+    side_by_side: usize,
+    cells: &[T],
+    run: impl Fn(&T) -> Cell + Sync,
+) -> Vec<Cell> {
     let next = AtomicUsize::new(0);
     let done: Mutex<BTreeMap<usize, Cell>> = Mutex::default();
     std::thread::scope(|scope| {
-        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+        for _ in 0..side_by_side {
             scope.spawn(|| {
                 loop {
                     let at = next.fetch_add(1, Ordering::Relaxed);
                     let Some(cell) = cells.get(at) else { break };
+                    if at % PROGRESS == PROGRESS - 1 {
+                        eprintln!("cell {} of {}", at + 1, cells.len());
+                    }
                     let outcome = run(cell);
+                    if !outcome.is_held() {
+                        eprintln!("{}: {}", outcome.cell, outcome.outcome);
+                    }
                     done.lock().expect("no cell has panicked").insert(at, outcome);
                 }
             });

@@ -8,6 +8,8 @@
 //!   the last batch.
 //! * [`syscalls`]: the n-th call that changes the disk kills the process, or fails.
 //! * [`zombies`]: a stopped process goes on after a successor has taken over.
+//! * [`order`]: everything is forced to the disk before something else builds on it.
+//! * [`planted`]: a build that makes mistakes on purpose, and whether the campaigns notice.
 //!
 //! `bash scripts/prove.sh` runs them whole; `crates/cli/tests/campaigns.rs` a fixed part.
 // Everything here runs in tests only, where a panic is the answer to a broken promise.
@@ -19,10 +21,15 @@
     clippy::missing_panics_doc
 )]
 
+pub mod disk;
 pub mod kills;
 mod lake;
+pub mod order;
+pub mod planted;
 mod reader;
 pub mod report;
+pub mod syscalls;
+pub mod zombies;
 
-pub use lake::{Ended, Lake, Shape, Topic, Workplace, run_cells};
+pub use lake::{Ended, Held, Lake, Shape, Topic, Workplace, run_cells, run_cells_on};
 pub use reader::TableReader;

@@ -1,21 +1,27 @@
 //! `millstream-campaign`: runs campaigns whole and keeps what they found.
 //!
-//! usage: millstream-campaign --binary PATH [--results DIR] [--repeat N] CAMPAIGN ..
+//! usage: millstream-campaign --binary PATH [--results DIR] [--repeat N] [--stride N] CAMPAIGN ..
 //!        millstream-campaign render RESULTS PAGE
 #![allow(clippy::disallowed_methods, clippy::expect_used)]
 
+use millstream_campaign::disk::Disk;
 use millstream_campaign::report::{Report, render};
-use millstream_campaign::{Topic, Workplace, kills};
+use millstream_campaign::{Topic, Workplace, kills, order, planted, syscalls, zombies};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 const USAGE: &str = "usage: millstream-campaign --binary PATH [--results DIR] [--repeat N] \
-                     CAMPAIGN ..\n       millstream-campaign render RESULTS PAGE";
+                     [--stride N] CAMPAIGN ..\n       millstream-campaign render RESULTS PAGE";
+
+/// How long a zombie is stopped.
+const STOPPED: Duration = Duration::from_secs(10);
 
 struct Arguments {
     binary: PathBuf,
     results: PathBuf,
     repeat: usize,
+    stride: usize,
     campaigns: Vec<String>,
 }
 
@@ -25,6 +31,7 @@ fn arguments() -> Option<Arguments> {
         binary: PathBuf::new(),
         results: PathBuf::from("proof/results"),
         repeat: 1,
+        stride: 1,
         campaigns: Vec::new(),
     };
     while let Some(argument) = given.next() {
@@ -32,6 +39,7 @@ fn arguments() -> Option<Arguments> {
             "--binary" => found.binary = given.next()?.into(),
             "--results" => found.results = given.next()?.into(),
             "--repeat" => found.repeat = given.next()?.parse().ok().filter(|n| *n > 0)?,
+            "--stride" => found.stride = given.next()?.parse().ok().filter(|n| *n > 0)?,
             name => found.campaigns.push(name.to_owned()),
         }
     }
@@ -55,13 +63,10 @@ async fn main() -> ExitCode {
     let mut broken = 0;
     for name in &arguments.campaigns {
         let command = format!("bash scripts/prove.sh {name}");
-        let Some(report) = run(name, &place, arguments.repeat, &command) else {
+        let Some(report) = run(name, &place, &arguments, &command) else {
             eprintln!("There is no campaign `{name}`.\n{USAGE}");
             return ExitCode::from(2);
         };
-        for cell in report.broken() {
-            println!("{}: {}", cell.cell, cell.outcome);
-        }
         let cells = report.cells.len();
         println!("{name}: {cells} cells, {} violations, {} s", report.violations, report.seconds);
         broken += report.violations;
@@ -70,9 +75,18 @@ async fn main() -> ExitCode {
     ExitCode::from(u8::from(broken > 0))
 }
 
-fn run(name: &str, place: &Workplace, repeat: usize, command: &str) -> Option<Report> {
+fn run(name: &str, place: &Workplace, arguments: &Arguments, command: &str) -> Option<Report> {
+    let disk = || Disk::compile().expect("the library that counts calls");
     match name {
-        "kill-matrix" => Some(kills::run(place, &kills::matrix(), repeat, command)),
+        "kill-matrix" => Some(kills::run(place, &kills::matrix(), arguments.repeat, command)),
+        "syscalls" => {
+            let disk = disk();
+            let cells = syscalls::matrix(place, &disk, arguments.stride);
+            Some(syscalls::run(place, &disk, &cells, command))
+        }
+        "zombies" => Some(zombies::run(place, &zombies::matrix(STOPPED), command)),
+        "durability-order" => Some(order::run(place, &disk(), command)),
+        "planted-mistakes" => Some(planted::run(place, &disk(), command)),
         _ => None,
     }
 }

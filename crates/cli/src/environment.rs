@@ -23,6 +23,27 @@ pub fn arm_fault() -> Result<()> {
     Ok(())
 }
 
+/// Plants the mistake that the environment of a test build names, if any.
+///
+/// # Errors
+/// `MISTAKE_INVALID` where there is no such mistake.
+#[cfg(feature = "planted-mistakes")]
+#[allow(clippy::disallowed_methods, reason = "the binary is where the environment is read")]
+pub fn plant_mistake() -> Result<()> {
+    use millstream_core::planted::{Mistake, plant};
+    let Some(name) = std::env::var_os("MILLSTREAM_MISTAKE") else { return Ok(()) };
+    let found = Mistake::ALL.iter().find(|(known, _)| name == *known);
+    let Some((name, mistake)) = found else {
+        return Err(Error::invalid(
+            "MISTAKE_INVALID",
+            format!("{} is no mistake.", name.display()),
+        ));
+    };
+    eprintln!("this test build makes a mistake on purpose: {name}");
+    plant(*mistake);
+    Ok(())
+}
+
 /// Says on stderr that the armed point is reached; then ends the process, or waits for a line on
 /// stdin before it goes on.
 fn happen(fault: &Fault) {

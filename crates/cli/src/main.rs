@@ -35,6 +35,8 @@ fn main() -> ExitCode {
 fn start(cli: &Cli) -> Result<ExitCode> {
     logging::install(&cli.log)?;
     environment::arm_fault()?;
+    #[cfg(feature = "planted-mistakes")]
+    environment::plant_mistake()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

@@ -17,6 +17,7 @@ pub mod ids;
 pub mod log;
 pub mod offsets;
 pub mod options;
+pub mod planted;
 pub mod progress;
 pub mod protocol;
 pub mod secret;

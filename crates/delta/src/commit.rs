@@ -16,6 +16,7 @@ use crate::schema;
 use millstream_core::contract::{CommitOutcome, CommitTag};
 use millstream_core::env::Env;
 use millstream_core::fault::{Moment, point};
+use millstream_core::planted::{Mistake, makes};
 use millstream_core::{Error, ErrorKind, Result};
 use millstream_store::Created;
 use millstream_types::StructType;
@@ -220,7 +221,8 @@ pub(crate) fn commit(
         state.catch_up(files)?;
         let app_id = tag.query.to_string();
         let newest = state.snapshot.as_ref().and_then(|s| s.txn(&app_id));
-        if newest.is_some_and(|seen| seen.txn.version >= mark::version_of(tag.batch)) {
+        let blind = makes(Mistake::BlindRepeat) || makes(Mistake::UnknownIsAbsent);
+        if !blind && newest.is_some_and(|seen| seen.txn.version >= mark::version_of(tag.batch)) {
             return Ok(CommitOutcome::AlreadyThere);
         }
         let entry = plan_entry(state.snapshot.as_ref(), env, tag, staged, &written)?;

@@ -17,6 +17,7 @@ use async_trait::async_trait;
 use millstream_core::contract::{CommitOutcome, CommitTag, Probe, Sink, Staged};
 use millstream_core::env::SharedEnv;
 use millstream_core::ids::{AttemptId, BatchId, QueryId};
+use millstream_core::planted::{Mistake, makes};
 use millstream_core::{Error, Result};
 use millstream_store::{Operation, io_error};
 use millstream_types::StructType;
@@ -256,7 +257,13 @@ impl Inner {
         if newest.is_none_or(|seen| seen.txn.version < mark::version_of(tag.batch)) {
             self.check_staged_files(&staged)?;
         }
-        commit::commit(&*self.files, &*self.env, &mut state, tag, &staged)
+        let outcome = commit::commit(&*self.files, &*self.env, &mut state, tag, &staged)?;
+        if makes(Mistake::DeleteStagedOnDoubt) && matches!(outcome, CommitOutcome::Unknown(_)) {
+            for add in &staged.adds {
+                let _ = fs::remove_file(add.local_path(&self.options.path)?);
+            }
+        }
+        Ok(outcome)
     }
 
     fn check_staged_files(&self, staged: &StagedCommit) -> Result<()> {

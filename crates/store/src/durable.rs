@@ -7,6 +7,7 @@
 use crate::failure::{Operation, io_error};
 use crate::path::temporary_name;
 use crate::store::Created;
+use millstream_core::planted::{Mistake, makes};
 use millstream_core::{Error, Result};
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
@@ -84,10 +85,10 @@ pub fn replace(path: &Path, bytes: &[u8], access: Access) -> Result<()> {
 /// Forces an existing file's content to the disk.
 ///
 /// # Errors
-/// `STORE_SYNC_FAILED` or `STORE_FULL`; `STORE_IO` if it cannot be opened.
+/// `STORE_SYNC_FAILED`; `STORE_IO` if it cannot be opened.
 pub fn fsync_file(path: &Path) -> Result<()> {
     let file = File::open(path).map_err(|e| io_error(Operation::Read, path, e))?;
-    file.sync_all().map_err(|e| io_error(Operation::Sync, path, e))
+    sync(&file, path)
 }
 
 /// Forces a directory's entries to the disk.
@@ -95,8 +96,26 @@ pub fn fsync_file(path: &Path) -> Result<()> {
 /// # Errors
 /// `STORE_SYNC_FAILED`; `STORE_IO` if it cannot be opened.
 pub fn fsync_dir(dir: &Path) -> Result<()> {
+    if makes(Mistake::ForgetDirectorySync) {
+        return Ok(());
+    }
     let file = File::open(dir).map_err(|e| io_error(Operation::Read, dir, e))?;
-    file.sync_all().map_err(|e| io_error(Operation::Sync, dir, e))
+    sync(&file, dir)
+}
+
+/// Forces what was written to an open file to the disk, once.
+///
+/// # Errors
+/// `STORE_SYNC_FAILED`.
+pub fn sync(file: &File, path: &Path) -> Result<()> {
+    if makes(Mistake::ForgetFileSync) {
+        return Ok(());
+    }
+    let synced = file.sync_all();
+    if makes(Mistake::SyncAgain) && synced.is_err() {
+        return sync(file, path);
+    }
+    synced.map_err(|e| io_error(Operation::Sync, path, e))
 }
 
 /// Makes `dir` and its missing parents, each durable in its own parent.
@@ -156,7 +175,7 @@ fn write_temporary(path: &Path, bytes: &[u8], access: Access) -> Result<PathBuf>
             .open(&temporary)
             .map_err(|e| io_error(Operation::Write, &temporary, e))?;
         file.write_all(bytes).map_err(|e| io_error(Operation::Write, &temporary, e))?;
-        file.sync_all().map_err(|e| io_error(Operation::Sync, &temporary, e))
+        sync(&file, &temporary)
     })();
     match written {
         Ok(()) => Ok(temporary),

@@ -25,17 +25,19 @@ pub fn io_error(operation: Operation, path: &Path, source: io::Error) -> Error {
     use io::ErrorKind as Io;
     let at = path.display();
     let error = match (source.kind(), operation) {
+        // Whatever the reason, a full disk included: the kernel may have dropped what it could not
+        // write.
+        (_, Operation::Sync) => Error::unavailable(
+            "STORE_SYNC_FAILED",
+            format!("`{at}` could not be forced to the disk."),
+        )
+        .cure("Check the disk and its free space and start again; syncing is not tried twice, because a second try may succeed without the data."),
         (Io::StorageFull | Io::QuotaExceeded | Io::FileTooLarge, _) => Error::new(
             ErrorKind::Exhausted,
             "STORE_FULL",
             format!("The disk or quota is full: `{at}` could not be written."),
         )
         .cure("Free space and start again; nothing that was complete has changed."),
-        (_, Operation::Sync) => Error::unavailable(
-            "STORE_SYNC_FAILED",
-            format!("`{at}` could not be forced to the disk."),
-        )
-        .cure("Check the disk and start again; syncing is not tried twice, because a second try may succeed without the data."),
         (Io::PermissionDenied | Io::ReadOnlyFilesystem, Operation::Read) => {
             Error::invalid("STORE_UNREADABLE", format!("`{at}` may not be read."))
                 .cure("Give this user the right to read it.")
@@ -67,7 +69,12 @@ mod tests {
     fn errors_name_the_file_and_say_what_to_do() {
         let cases = [
             (io::ErrorKind::StorageFull, Operation::Write, "STORE_FULL", ErrorKind::Exhausted),
-            (io::ErrorKind::StorageFull, Operation::Sync, "STORE_FULL", ErrorKind::Exhausted),
+            (
+                io::ErrorKind::StorageFull,
+                Operation::Sync,
+                "STORE_SYNC_FAILED",
+                ErrorKind::Unavailable,
+            ),
             (io::ErrorKind::Other, Operation::Sync, "STORE_SYNC_FAILED", ErrorKind::Unavailable),
             (
                 io::ErrorKind::PermissionDenied,

@@ -101,6 +101,13 @@ impl Scan {
         self.lists.get(dir).map(|names| paths::numbers(names)).unwrap_or_default()
     }
 
+    /// Looks past a numbered file of `offsets` or `commits`.
+    pub fn set_aside(&mut self, dir: &str, number: u64) {
+        if let Some(names) = self.lists.get_mut(dir) {
+            names.retain(|name| paths::numbers(std::slice::from_ref(name)) != [number]);
+        }
+    }
+
     /// The query's id; `None` if there is no `metadata`.
     ///
     /// # Errors

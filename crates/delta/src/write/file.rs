@@ -7,7 +7,7 @@ use super::stats::Collected;
 use crate::log::actions::{AddFile, PartitionValues};
 use arrow::array::RecordBatch;
 use millstream_core::Result;
-use millstream_store::{Operation, io_error};
+use millstream_store::{Operation, durable, io_error};
 use parquet::arrow::ArrowWriter;
 use std::fs::{File, OpenOptions};
 use std::path::PathBuf;
@@ -104,7 +104,7 @@ impl OpenFile {
     /// Ends the file and makes its content durable; its name becomes so with the directory.
     pub(super) fn close(self, config: &WriteConfig) -> Result<AddFile> {
         let metadata = physical::written(&self.path, self.writer.close())?;
-        self.file.sync_all().map_err(|e| io_error(Operation::Sync, &self.path, e))?;
+        durable::sync(&self.file, &self.path)?;
         let found = self.file.metadata();
         let size = found.map_err(|e| io_error(Operation::Read, &self.path, e))?.len();
         Ok(AddFile {

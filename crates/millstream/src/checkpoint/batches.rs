@@ -3,11 +3,13 @@
 use super::Checkpoint;
 use super::look::named;
 use millstream_core::contract::Position;
+use millstream_core::fault::{Moment, point};
 use millstream_core::ids::{BatchId, Digest, QueryId};
 use millstream_core::log::{
     CommitFile, INTENT_KEY, Intent, IntentRef, LedgerEntry, OffsetsFile, OffsetsMetadata, Prepared,
     Rebuilt, Record,
 };
+use millstream_core::planted::{Mistake, makes};
 use millstream_core::protocol::paths;
 use millstream_core::{Error, Result};
 use millstream_store::{Created, Store};
@@ -60,14 +62,23 @@ impl Checkpoint {
     ) -> Result<LoggedBatch> {
         let bytes = intent.encode()?;
         let digest = Digest::of(&bytes);
-        self.create_ours(&format!("millstream/intents/{}", intent.id), &bytes).await?;
+        let path = format!("millstream/intents/{}", intent.id);
+        if !makes(Mistake::OffsetsBeforeIntent) {
+            self.create_ours(&path, &bytes).await?;
+        }
         let named = IntentRef { id: intent.id, digest };
         metadata.conf.set(INTENT_KEY, named.to_string());
         let ends =
             intent.sources.iter().map(|range| range.as_ref().map(|r| r.end.clone())).collect();
         let offsets = OffsetsFile::new(metadata, ends);
-        millstream_core::fault::point("P4", millstream_core::fault::Moment::Inside, intent.batch.0);
-        self.create_sparks("offsets", &intent.batch.to_string(), &offsets.encode()).await?;
+        if makes(Mistake::OffsetsBeforeIntent) {
+            self.create_sparks("offsets", &intent.batch.to_string(), &offsets.encode()).await?;
+            point("P4", Moment::Inside, intent.batch.0);
+            self.create_ours(&path, &bytes).await?;
+        } else {
+            point("P4", Moment::Inside, intent.batch.0);
+            self.create_sparks("offsets", &intent.batch.to_string(), &offsets.encode()).await?;
+        }
         Ok(LoggedBatch { batch: intent.batch, offsets, intent: Some(intent), digest })
     }
 
@@ -121,7 +132,7 @@ impl Checkpoint {
         if self.store.create(&path, &entry.encode()?).await? == Created::Exists {
             self.check_ledger(&path, entry).await?;
         }
-        millstream_core::fault::point("P13", millstream_core::fault::Moment::Inside, entry.batch.0);
+        point("P13", Moment::Inside, entry.batch.0);
         let bytes = CommitFile::new(next_watermark_ms).encode();
         self.create_sparks("commits", &entry.batch.to_string(), &bytes).await
     }

@@ -1,8 +1,8 @@
 //! Reading a checkpoint without claiming it: for `inspect`, `doctor` and `verify`, also while a
 //! query runs on it.
 
-use millstream_core::ids::QueryId;
-use millstream_core::log::{LedgerEntry, LedgerSegment, Metadata, Record};
+use millstream_core::ids::{BatchId, QueryId};
+use millstream_core::log::{LedgerEntry, LedgerSegment, Metadata, OffsetsFile, Record};
 use millstream_core::protocol::{Scan, Want, paths};
 use millstream_core::{Error, Result};
 use millstream_store::{Access, LocalStore, Store};
@@ -37,6 +37,7 @@ pub async fn scan(store: &dyn Store) -> Result<Scan> {
     loop {
         let wants = scan.wants();
         if wants.is_empty() {
+            set_strays_aside(store, &mut scan).await?;
             return Ok(scan);
         }
         for want in wants {
@@ -46,6 +47,62 @@ pub async fn scan(store: &dyn Store) -> Result<Scan> {
             }
         }
     }
+}
+
+/// Looks past files of purged batches that a run created again: it was stopped before it created
+/// `offsets/N` or `commits/N`, others took over and purged batch N, and then it went on, as far as
+/// the next look at the lease. Such files lie below a hole, and the ledger proves that batch N was
+/// completed without them. The next purge deletes them. A hole without that proof stays one.
+async fn set_strays_aside(store: &dyn Store, scan: &mut Scan) -> Result<()> {
+    for dir in [paths::OFFSETS, paths::COMMITS] {
+        for number in below_the_last_hole(&scan.numbers(dir)) {
+            let batch = BatchId(number);
+            let Some(done) = ledger_entry(store, batch).await? else { continue };
+            let is_stray = match dir {
+                paths::COMMITS => !scan.numbers(paths::OFFSETS).contains(&number),
+                _ => {
+                    let bytes = store.read(&paths::offsets(batch)).await?;
+                    let offsets = bytes.and_then(|bytes| OffsetsFile::decode(&bytes).ok());
+                    let named = offsets.and_then(|offsets| offsets.intent().ok().flatten());
+                    named.is_some_and(|named| named.digest != done.digest)
+                }
+            };
+            if is_stray {
+                tracing::warn!(
+                    file = %format!("{}/{dir}/{number}", store.describe()),
+                    "a run that had been taken over from left this file of a completed batch"
+                );
+                scan.set_aside(dir, number);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The numbers before the newest ones that follow each other, of ascending `numbers`.
+fn below_the_last_hole(numbers: &[u64]) -> Vec<u64> {
+    let after_hole =
+        (1..numbers.len()).rev().find(|at| numbers[at - 1].saturating_add(1) != numbers[*at]);
+    numbers[..after_hole.unwrap_or(0)].to_vec()
+}
+
+/// What the history says about one batch; `None` where it is not kept, or not readable: then it
+/// proves nothing.
+async fn ledger_entry(store: &dyn Store, batch: BatchId) -> Result<Option<LedgerEntry>> {
+    if let Some(bytes) = store.read(&paths::ledger(batch)).await? {
+        return Ok(LedgerEntry::decode(&bytes).ok().filter(|entry| entry.batch == batch));
+    }
+    let names = store.list(paths::LEDGER).await?;
+    let segments = names.iter().filter_map(|name| paths::segment_range(name));
+    for (first, last) in segments.filter(|(first, last)| (*first..=*last).contains(&batch)) {
+        let bytes = store.read(&paths::ledger_segment(first, last)).await?;
+        let segment = bytes.and_then(|bytes| LedgerSegment::decode(&bytes).ok());
+        let entries = segment.into_iter().flat_map(|segment| segment.entries);
+        if let Some(entry) = entries.into_iter().find(|entry| entry.batch == batch) {
+            return Ok(Some(entry));
+        }
+    }
+    Ok(None)
 }
 
 /// The query's id; `None` if there is no `metadata`.

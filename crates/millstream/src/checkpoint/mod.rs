@@ -32,8 +32,9 @@ pub use rebuild::{Rebuild, rebuild};
 use millstream_core::contract::Position;
 use millstream_core::env::SharedEnv;
 use millstream_core::fault::{Moment, point};
-use millstream_core::ids::{Epoch, QueryId, RunId};
+use millstream_core::ids::{BatchId, Epoch, QueryId, RunId};
 use millstream_core::log::{Identity, Lease, Metadata, Record, SourceStart, hadoop_twin};
+use millstream_core::planted::{Mistake, makes};
 use millstream_core::protocol::{Scan, paths};
 use millstream_core::{Error, ErrorKind, Result};
 use millstream_store::{Access, Created, FileLock, LocalStore, Locked, Store};
@@ -90,7 +91,11 @@ impl Checkpoint {
         let query = read_or_create_metadata(&store, env).await?;
         point("P0", Moment::Inside, 0);
         let epoch = claim(&store, query, run, env).await?;
-        Ok(Checkpoint { store, query, run, epoch, _lock: lock })
+        let checkpoint = Checkpoint { store, query, run, epoch, _lock: lock };
+        if makes(Mistake::PurgeUnfinished) {
+            checkpoint.purge(BatchId(u64::MAX), u64::MAX).await?;
+        }
+        Ok(checkpoint)
     }
 
     /// The id that the checkpoint gives its query.
@@ -204,7 +209,11 @@ impl Checkpoint {
     async fn create_sparks(&self, dir: &str, name: &str, bytes: &[u8]) -> Result<()> {
         // A twin left by Spark for an older file of this name would make Spark refuse the new one.
         self.store.delete(&format!("{dir}/{}", hadoop_twin(name))).await?;
-        self.create_ours(&format!("{dir}/{name}"), bytes).await
+        let path = format!("{dir}/{name}");
+        if makes(Mistake::OverwriteOffsets) && dir == "offsets" {
+            return self.store.replace(&path, bytes).await;
+        }
+        self.create_ours(&path, bytes).await
     }
 
     fn overtaken(&self, path: &str) -> Error {

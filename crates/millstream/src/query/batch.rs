@@ -13,6 +13,7 @@ use millstream_core::contract::{CommitOutcome, CommitTag, SourceRange, Staged};
 use millstream_core::fault::{Moment, point};
 use millstream_core::ids::AttemptId;
 use millstream_core::log::{LedgerEntry, Metrics, Planner, Prepared};
+use millstream_core::planted::{Mistake, makes};
 use millstream_core::protocol::{Resolved, resolve};
 use millstream_core::{Error, ErrorKind, Result};
 use serde_json::{Value, json};
@@ -41,6 +42,10 @@ impl Run {
             () = self.shared.abort.cancelled() => return Err(aborted()),
         };
         watch.lap("addBatch");
+        if makes(Mistake::SealAfterCommit) {
+            self.commit_and_complete(logged, &ranges, &prepared, watch).await?;
+            return self.checkpoint.seal(&prepared).await;
+        }
         // CRASH: dying before this file leaves staged files of an attempt that is never adopted.
         point("P9", Moment::Before, batch.0);
         self.checkpoint.seal(&prepared).await?;
@@ -72,15 +77,11 @@ impl Run {
             previous: self.at.previous,
             epoch: self.checkpoint.epoch(),
         };
-        // CRASH: dying between two sinks leaves one of them ahead; recovery rolls this attempt
-        // forward into the others from the sealed file.
-        point("P11", Moment::Before, batch);
-        for (sink, staged) in sinks.iter().zip(&prepared.sinks) {
-            commit(sink, &tag, staged).await?;
+        if makes(Mistake::CompleteBeforeSinks) {
+            self.complete(logged, ranges, Some(prepared), watch).await?;
+            return commit_all(&sinks, &tag, prepared).await;
         }
-        // CRASH: dying here leaves a batch that all sinks have and commits/N does not say so;
-        // recovery completes it without executing or committing anything.
-        point("P11", Moment::After, batch);
+        commit_all(&sinks, &tag, prepared).await?;
         watch.lap("sinkCommit");
         self.complete(logged, ranges, Some(prepared), watch).await
     }
@@ -171,7 +172,10 @@ impl Run {
         watch: &mut Stopwatch,
     ) -> Result<Prepared> {
         let batch = logged.batch;
-        let attempt = AttemptId(self.env.uuid());
+        let attempt = match makes(Mistake::ReuseAttemptId) {
+            true => AttemptId(uuid::Uuid::from_u128(u128::from(batch.0) + 1)),
+            false => AttemptId(self.env.uuid()),
+        };
         point("P6", Moment::Before, batch.0);
         let tap = self.flow.dead_letters.as_ref().map(|letters| {
             DeadLetterTap::new(letters.sink.clone(), self.checkpoint.query(), batch, attempt)
@@ -223,9 +227,31 @@ impl Run {
     }
 }
 
+/// P11: commits an attempt to all sinks, in their order.
+async fn commit_all(
+    sinks: &[Arc<dyn DataSink>],
+    tag: &CommitTag,
+    prepared: &Prepared,
+) -> Result<()> {
+    // CRASH: dying between two sinks leaves one of them ahead; recovery rolls this attempt forward
+    // into the others from the sealed file.
+    point("P11", Moment::Before, tag.batch.0);
+    for (sink, staged) in sinks.iter().zip(&prepared.sinks) {
+        commit(sink, tag, staged).await?;
+    }
+    // CRASH: dying here leaves a batch that all sinks have and commits/N does not say so; recovery
+    // completes it without executing or committing anything.
+    point("P11", Moment::After, tag.batch.0);
+    Ok(())
+}
+
 /// P11 and P12: commits one sink; an unclear answer is probed until it is clear.
 async fn commit(sink: &Arc<dyn DataSink>, tag: &CommitTag, staged: &Staged) -> Result<()> {
     match sink.commit(tag, staged).await? {
+        CommitOutcome::Unknown(_) if makes(Mistake::UnknownIsCommitted) => return Ok(()),
+        CommitOutcome::Unknown(_) if makes(Mistake::UnknownIsAbsent) => {
+            return sink.commit(tag, staged).await.map(|_| ());
+        }
         CommitOutcome::Committed { .. } => return Ok(()),
         CommitOutcome::AlreadyThere => settle(sink, tag, staged, None).await?,
         CommitOutcome::Unknown(error) => settle(sink, tag, staged, Some(error)).await?,

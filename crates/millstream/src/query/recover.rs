@@ -6,10 +6,11 @@ use super::progress::Stopwatch;
 use super::run::Run;
 use crate::checkpoint::{LoggedBatch, facts, standing_after};
 use crate::sinks::DataSink;
-use millstream_core::contract::{Position, Probe, Sink, SourceRange};
+use millstream_core::contract::{Limit, Position, Probe, Sink, SourceRange};
 use millstream_core::fault::{Moment, point};
 use millstream_core::ids::{AttemptId, BatchId};
 use millstream_core::log::{Identity, Prepared};
+use millstream_core::planted::{Mistake, makes};
 use millstream_core::protocol::{Adopt, Facts, Scan, Step, decide};
 use millstream_core::{Error, Result};
 use serde_json::Value;
@@ -147,10 +148,16 @@ impl Run {
         let newest = scan.newest_offsets();
         let completed = scan.newest_commits();
         point("P2", Moment::Inside, 0);
-        let facts = self.facts(&scan).await?;
+        let mut facts = self.facts(&scan).await?;
+        if makes(Mistake::ForgetProbe) || makes(Mistake::BlindRepeat) {
+            facts.sinks.iter_mut().for_each(|sink| sink.newest = Probe::Absent);
+        }
         let step = decide(&facts);
         point("P2", Moment::After, 0);
         if let Some(error) = step.error() {
+            // Between the scan and the sinks' answers others may have gone on; what then looks like
+            // a damaged checkpoint is only this run's old look at it.
+            self.checkpoint.check_lease().await?;
             return Err(error.context(self.checkpoint.describe()));
         }
         tracing::debug!(?step, "recovered");
@@ -159,13 +166,20 @@ impl Run {
         match step {
             Step::Plan { .. } | Step::Stop { .. } | Step::Refuse(_) => return Ok(false),
             Step::Execute { batch } => {
-                let logged = self.checkpoint.logged(batch).await?;
+                let mut logged = self.checkpoint.logged(batch).await?;
+                if makes(Mistake::ReadToLatestOnRecovery) {
+                    self.widen(&mut logged).await?;
+                }
                 self.run_batch(&logged, &mut watch).await?;
             }
             Step::RollForward { batch, attempt, .. } => {
                 let logged = self.checkpoint.logged(batch).await?;
                 let prepared = self.sealed(&scan, batch, attempt)?;
                 let ranges = self.ranges(&logged).await?;
+                if makes(Mistake::RollForwardFirstSinkOnly) {
+                    self.complete(&logged, &ranges, Some(&prepared), &mut watch).await?;
+                    return Ok(true);
+                }
                 self.commit_and_complete(&logged, &ranges, &prepared, &mut watch).await?;
             }
             Step::Complete { batch, adopt } => {
@@ -179,6 +193,17 @@ impl Run {
             }
         }
         Ok(true)
+    }
+
+    /// What [`Mistake::ReadToLatestOnRecovery`] makes of a logged batch.
+    async fn widen(&self, logged: &mut LoggedBatch) -> Result<()> {
+        let Some(intent) = &mut logged.intent else { return Ok(()) };
+        for (at, source) in self.flow.sources.iter().enumerate() {
+            let detail = self.at.details[at].as_ref();
+            let admitted = source.admit(&self.at.positions[at], detail, Limit::None).await?;
+            intent.sources[at] = admitted.range;
+        }
+        Ok(())
     }
 
     fn sealed(&self, scan: &Scan, batch: BatchId, attempt: AttemptId) -> Result<Prepared> {

@@ -1,0 +1,73 @@
+#!/usr/bin/env bash
+# Runs the campaigns of faults whole and writes what they found: proof/results/*.json and
+# proof/REPORT.md. Exit status 0 only if no promise was broken. The test command runs a fixed part of
+# the same campaigns.
+#
+#   bash scripts/prove.sh             everything (hours on two cores)
+#   bash scripts/prove.sh NAME ..     some of: kill-matrix syscalls zombies durability-order
+#                                     planted-mistakes damage simulation kill-loop fuzz mutants
+#                                     store recovery interop
+#   bash scripts/prove.sh report      only writes the page from the results that are there
+set -uo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+results=proof/results
+mkdir -p "$results"
+names=("$@")
+[ ${#names[@]} -gt 0 ] || names=(kill-matrix syscalls zombies durability-order planted-mistakes damage
+  simulation kill-loop fuzz mutants store recovery interop)
+
+target=$(cargo metadata --format-version 1 --no-deps --locked --offline |
+  sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+# Lakes of a few kilobytes by the thousand: in memory where there is a place for it.
+[ -n "${TMPDIR:-}" ] || { [ -w /dev/shm ] && export TMPDIR=/dev/shm; }
+
+build() { cargo build --release --workspace --locked --bins "$@" </dev/null; }
+
+# The binaries of this tree, where later builds do not touch them.
+binaries() {
+  [ -x "$work/millstream" ] && return 0
+  build && cp "$target/release/millstream" "$target/release/millstream-campaign" "$work/"
+}
+
+# campaign NAME [BINARY]
+campaign() {
+  binaries || return 1
+  "$work/millstream-campaign" --binary "${2:-$work/millstream}" --results "$results" "$1"
+}
+
+# A build that makes mistakes on purpose must not stay where the binary is looked for.
+planted() {
+  binaries || return 1
+  build --features millstream-cli/planted-mistakes || return 1
+  cp "$target/release/millstream" "$work/millstream-planted"
+  build || return 1
+  campaign planted-mistakes "$work/millstream-planted"
+}
+
+# tested PACKAGE TEST FILTER: a campaign that lives in a test
+tested() { cargo test --release --workspace --locked --test "$1" -- --nocapture "$2" </dev/null; }
+
+prove() {
+  case $1 in
+    kill-matrix | syscalls | zombies | durability-order | damage) campaign "$1" ;;
+    planted-mistakes) planted ;;
+    *)
+      echo "There is no campaign '$1'." >&2
+      return 1
+      ;;
+  esac
+}
+
+failed=0
+for name in "${names[@]}"; do
+  [ "$name" = report ] && continue
+  echo "== $name ($(date +%H:%M:%S))"
+  prove "$name" || {
+    echo "FAILED: $name"
+    failed=1
+  }
+done
+binaries && "$work/millstream-campaign" render "$results" proof/REPORT.md || failed=1
+exit "$failed"
