@@ -5,6 +5,7 @@
 //!   shares no code with the product's Kafka source.
 //! * [`Ledger`]: what was written, and what is lost, duplicated or made up in what was read.
 //! * [`conformance`]: what any source and any sink has to hold.
+//! * [`Figures`]: what a long campaign measured, for `proof/`.
 //! * [`reader`]: reads tables with the independent `deltalake` wheel.
 //!
 //! What needs Java, Maven or Python is prepared by `scripts/setup-tests.sh`. Where it is missing,
@@ -21,6 +22,7 @@
 mod admin;
 mod client;
 pub mod conformance;
+mod figures;
 mod harness;
 mod ledger;
 mod producer;
@@ -31,6 +33,7 @@ mod setup;
 pub use admin::Admin;
 pub use client::Client;
 pub use conformance::{SinkHarness, SourceHarness};
+pub use figures::Figures;
 pub use harness::KafkaHarness;
 pub use ledger::{Audit, Ledger};
 pub use producer::{Producer, TestRecord};
