@@ -241,15 +241,14 @@ pub(crate) fn commit(
             Err(error) => return doubt(files, &entry, error),
         }
     }
-    Err(Error::new(
-        ErrorKind::Conflict,
+    Err(Error::unavailable(
         "DELTA_COMMIT_RETRIES_EXHAUSTED",
         format!(
             "Other writers of `{}` were first {COMMIT_ATTEMPTS_MAX} times in a row.",
             files.dir().display()
         ),
     )
-    .cure("Start the query again, with less concurrent writing."))
+    .cure("Start the query again, with less concurrent writing; the batch is kept."))
 }
 
 /// Takes over the entry that was just created. Failing here loses nothing: the next look reads it.

@@ -46,7 +46,7 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// Creates or replaces `path`; readers see the old bytes or the new ones, never a mix.
     async fn replace(&self, path: &str, bytes: &[u8]) -> Result<()>;
 
-    /// The bytes of `path`; `None` if there is no such file.
+    /// All bytes of `path`, or an error; `None` if there is no such file.
     async fn read(&self, path: &str) -> Result<Option<Vec<u8>>>;
 
     /// The names of the files and directories in `dir`, sorted; empty if there is no such

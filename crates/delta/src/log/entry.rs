@@ -42,21 +42,35 @@ struct LightRow {
     txn: Option<Txn>,
     meta_data: Option<Metadata>,
     protocol: Option<Protocol>,
+    commit_info: Option<LightInfo>,
     #[serde(rename = "add")]
     _add: Option<IgnoredAny>,
     #[serde(rename = "remove")]
     _remove: Option<IgnoredAny>,
 }
 
+/// Whether an entry is ours.
+#[derive(Deserialize)]
+struct LightInfo {
+    millstream: Option<IgnoredAny>,
+}
+
 /// Reads entry `version` without its files; `None` if there is no such entry.
 pub(crate) fn read_light(files: &dyn LogFiles, version: u64) -> Result<Option<LightEntry>> {
     let Some(bytes) = files.read(&names::entry(version))? else { return Ok(None) };
     let mut entry = LightEntry::default();
+    let mut ours = false;
     for_each_line(files, version, &bytes, |row: LightRow| {
+        ours |= row.commit_info.is_some_and(|info| info.millstream.is_some());
         entry.txns.extend(row.txn);
         entry.metadata = row.meta_data.or(entry.metadata.take());
         entry.protocol = row.protocol.or(entry.protocol.take());
     })?;
+    // Each of ours names its query's batch. One without was cut at the end of a line, and taking
+    // it for a commit of nobody would commit the batch again.
+    if ours && entry.txns.is_empty() {
+        return Err(damaged(files, version, bytes.split(|b| *b == b'\n').count()));
+    }
     Ok(Some(entry))
 }
 

@@ -29,7 +29,7 @@ pub trait LogFiles: Send + Sync + Debug {
     /// The directory `_delta_log`.
     fn dir(&self) -> &Path;
 
-    /// The bytes of a file; `None` if there is none.
+    /// All bytes of a file, or an error; `None` if there is none.
     fn read(&self, name: &str) -> Result<Option<Vec<u8>>>;
 
     /// What a file is now; `None` if there is none.

@@ -1,7 +1,7 @@
 //! The files of batches: intents, prepared attempts, completions.
 
-use super::Checkpoint;
 use super::look::named;
+use super::{Checkpoint, Placed, create_or_find};
 use millstream_core::contract::Position;
 use millstream_core::fault::{Moment, point};
 use millstream_core::ids::{BatchId, Digest, QueryId};
@@ -12,7 +12,7 @@ use millstream_core::log::{
 use millstream_core::planted::{Mistake, makes};
 use millstream_core::protocol::paths;
 use millstream_core::{Error, Result};
-use millstream_store::{Created, Store};
+use millstream_store::Store;
 use std::collections::BTreeSet;
 
 /// A batch as `offsets/N` fixes it.
@@ -129,7 +129,7 @@ impl Checkpoint {
         // The ledger first: with `commits/N` there, nobody would write the entry any more. An
         // entry that is there already is this batch's, from a run that died in between.
         let path = paths::ledger(entry.batch);
-        if self.store.create(&path, &entry.encode()?).await? == Created::Exists {
+        if let Placed::Other = create_or_find(&*self.store, &path, &entry.encode()?).await? {
             self.check_ledger(&path, entry).await?;
         }
         point("P13", Moment::Inside, entry.batch.0);

@@ -44,6 +44,9 @@ use std::sync::Arc;
 /// Claims that are tried before giving up: each failure means that another run claimed first.
 const CLAIMS_MAX: u64 = 100;
 
+/// Creations that are tried while the store says both that a file is there and that it is not.
+const CREATIONS_MAX: u32 = 3;
+
 /// Directories where an interrupted creation may have left a temporary file.
 const SWEPT: [&str; 8] = [
     "",
@@ -76,7 +79,7 @@ impl Checkpoint {
     /// `STREAMING_CHECKPOINT_MISSING_METADATA_FILE` where the logs exist without `metadata`;
     /// `Corrupt` for a damaged file, which the message names.
     pub async fn open(dir: &Path, run: RunId, env: &SharedEnv) -> Result<Checkpoint> {
-        Self::open_in(Arc::new(LocalStore::new(dir, Access::Owner)), run, env).await
+        Self::open_in(local_store(dir), run, env).await
     }
 
     /// As [`Checkpoint::open`], in any store whose root is the checkpoint.
@@ -200,9 +203,11 @@ impl Checkpoint {
     }
 
     async fn create_ours(&self, path: &str, bytes: &[u8]) -> Result<()> {
-        match self.store.create(path, bytes).await? {
-            Created::Created => Ok(()),
-            Created::Exists => Err(self.overtaken(path)),
+        match create_or_find(&*self.store, path, bytes).await? {
+            Placed::Created => Ok(()),
+            // Two runs may complete a batch with the same bytes; only the newer one goes on.
+            Placed::Same => self.check_lease().await,
+            Placed::Other => Err(self.overtaken(path)),
         }
     }
 
@@ -228,6 +233,43 @@ impl Checkpoint {
     fn name(&self, path: &str) -> String {
         format!("{}/{path}", self.describe())
     }
+}
+
+/// What is at a path after an exclusive creation.
+enum Placed {
+    /// This call made the file.
+    Created,
+    /// Exactly these bytes were there: this writer's own, where they name it.
+    Same,
+    /// Something else was there.
+    Other,
+}
+
+/// Creates `path`. A store that retries below may answer that a path is taken where its own first
+/// try took it, or where a conflict left nothing at all; so what is there decides.
+async fn create_or_find(store: &dyn Store, path: &str, bytes: &[u8]) -> Result<Placed> {
+    for _ in 0..CREATIONS_MAX {
+        if store.create(path, bytes).await? == Created::Created {
+            return Ok(Placed::Created);
+        }
+        match store.read(path).await? {
+            Some(there) if there == bytes => {
+                store.settle(path).await?;
+                return Ok(Placed::Same);
+            }
+            Some(_) => return Ok(Placed::Other),
+            None => {}
+        }
+    }
+    Err(Error::unavailable(
+        "STORE_IO",
+        format!("`{}/{path}` is said to exist, and is not there.", store.describe()),
+    ))
+}
+
+/// The store of a checkpoint in a directory of a local disk. Does no I/O.
+pub(crate) fn local_store(dir: &Path) -> Arc<dyn Store> {
+    Arc::new(LocalStore::new(dir, Access::Owner))
 }
 
 /// Takes the file lock, where the store has locks.
@@ -272,9 +314,9 @@ async fn read_or_create_metadata(store: &Arc<dyn Store>, env: &SharedEnv) -> Res
     }
     let id = QueryId(env.uuid());
     store.delete(&hadoop_twin("metadata")).await?;
-    match store.create("metadata", &Metadata { id }.encode()).await? {
-        Created::Created => Ok(id),
-        Created::Exists => Err(in_use(&store.describe(), "")),
+    match create_or_find(&**store, "metadata", &Metadata { id }.encode()).await? {
+        Placed::Created | Placed::Same => Ok(id),
+        Placed::Other => Err(in_use(&store.describe(), "")),
     }
 }
 
@@ -284,14 +326,19 @@ async fn claim(
     run: RunId,
     env: &SharedEnv,
 ) -> Result<Epoch> {
+    let mut least = 1;
     for _ in 0..CLAIMS_MAX {
         let names = store.list("millstream/lease").await?;
         let claims = paths::numbers(&names);
-        let epoch = Epoch(claims.last().map_or(1, |newest| newest.saturating_add(1)));
+        let next = claims.last().map_or(1, |newest| newest.saturating_add(1));
+        // A listing may lag behind what this claim has found taken.
+        let epoch = Epoch(next.max(least));
+        least = epoch.0.saturating_add(1);
         let process = std::process::id();
         let lease = Lease { query, epoch, run, process, claimed_ms: env.now_ms() };
         let path = paths::lease(epoch);
-        if store.create(&path, &lease.encode()?).await? == Created::Created {
+        let placed = create_or_find(&**store, &path, &lease.encode()?).await?;
+        if matches!(placed, Placed::Created | Placed::Same) {
             // Older leases say nothing any more. One is kept as history.
             for old in claims.into_iter().filter(|old| old + 1 < epoch.0) {
                 store.delete(&paths::lease(Epoch(old))).await?;

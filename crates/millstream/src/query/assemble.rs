@@ -88,6 +88,7 @@ pub(crate) async fn assemble(session: &Session, spec: FlowSpec) -> Result<Flow> 
         sources,
         sink,
         dead_letters,
+        store: crate::checkpoint::local_store(&spec.checkpoint),
         checkpoint: spec.checkpoint,
         trigger: spec.trigger,
         batches_to_retain: session.batches_to_retain(),

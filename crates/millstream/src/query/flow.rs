@@ -10,6 +10,7 @@ use datafusion::execution::TaskContext;
 use millstream_core::Result;
 use millstream_core::contract::SourceRange;
 use millstream_core::trigger::Trigger;
+use millstream_store::Store;
 use serde_json::Value;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -27,6 +28,8 @@ pub(crate) struct Flow {
     pub(crate) sink: Arc<dyn DataSink>,
     pub(crate) dead_letters: Option<DeadLetters>,
     pub(crate) checkpoint: PathBuf,
+    /// The files in it.
+    pub(crate) store: Arc<dyn Store>,
     pub(crate) trigger: Trigger,
     /// Batches whose files the checkpoint keeps (`spark.sql.streaming.minBatchesToRetain`).
     pub(crate) batches_to_retain: u64,

@@ -22,3 +22,5 @@ pub(crate) use start::start;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod under_fire;

@@ -18,7 +18,7 @@ use millstream_core::{Error, Result};
 pub(crate) async fn start(flow: Flow, env: SharedEnv) -> Result<StreamingQuery> {
     let run_id = RunId(env.uuid());
     point("P0", Moment::Before, 0);
-    let checkpoint = Checkpoint::open(&flow.checkpoint, run_id, &env).await?;
+    let checkpoint = Checkpoint::open_in(flow.store.clone(), run_id, &env).await?;
     point("P0", Moment::After, 0);
     let shared = Shared::new(checkpoint.query(), run_id, flow.name.clone(), flow.listeners.clone());
     let handle = StreamingQuery::new(shared.clone());
