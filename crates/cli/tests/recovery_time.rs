@@ -190,7 +190,10 @@ fn history(lab: &Lab, batches: u64, label: &str, figures: &mut Figures) {
     figures.set(&format!("{label}_batches_per_second"), rate.round());
     figures.set(&format!("{label}_batch_ms_second_tenth"), (early * 10.0).round() / 10.0);
     figures.set(&format!("{label}_batch_ms_last_tenth"), (late * 10.0).round() / 10.0);
-    figures.set(&format!("{label}_checkpoint_batches_kept"), lab.names("_checkpoints/t/t/commits").len());
+    figures.set(
+        &format!("{label}_checkpoint_batches_kept"),
+        lab.names("_checkpoints/t/t/commits").len(),
+    );
     figures.set(&format!("{label}_table_versions"), {
         let log = lab.names("t/_delta_log");
         log.iter().filter(|name| name.ends_with(".json") && !name.starts_with(['.', '_'])).count()

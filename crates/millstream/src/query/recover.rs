@@ -53,7 +53,8 @@ impl Run {
                 if !refused.is_empty() && !self.nothing_fixed_yet().await? {
                     return Err(super::evolution::refuse(&self.checkpoint.describe(), &refused));
                 }
-                if !evolved.is_empty() || !refused.is_empty() {
+                let changed = !evolved.is_empty() || !refused.is_empty();
+                if changed && !self.has_foreign_table(&then, &now).await? {
                     now.revision = then.revision + 1;
                     self.checkpoint.remember_identity(&now).await?;
                 }
@@ -83,11 +84,7 @@ impl Run {
         let mut moved = Vec::new();
         let newest = self.checkpoint.scan().await?.newest_commits();
         for (at, sink) in self.flow.sinks().iter().enumerate() {
-            let id = |identity: &Identity| {
-                let sink = identity.sinks.get(at)?;
-                sink.get("tableId").filter(|id| !id.is_null()).cloned()
-            };
-            let same = match (id(then), id(now), newest) {
+            let same = match (table_id(then, at), table_id(now, at), newest) {
                 (Some(then), Some(now), _) => then == now,
                 (None, Some(_), Some(batch)) => {
                     !matches!(self.probe(sink, batch).await?, Probe::Absent)
@@ -99,6 +96,22 @@ impl Run {
             }
         }
         Ok(moved)
+    }
+
+    /// Whether a table that was made after the identity was stored is not ours: batches are complete,
+    /// and it has none of them. Recovery refuses it; until then nothing of it may be remembered, or
+    /// the right table would be refused when it is back.
+    async fn has_foreign_table(&self, then: &Identity, now: &Identity) -> Result<bool> {
+        let Some(newest) = self.checkpoint.scan().await?.newest_commits() else { return Ok(false) };
+        for (at, sink) in self.flow.sinks().iter().enumerate() {
+            if table_id(then, at).is_none()
+                && table_id(now, at).is_some()
+                && self.probe(sink, newest).await? == Probe::Absent
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Whether no batch was ever planned and no start pinned, so that a corrected query may take the
@@ -291,6 +304,11 @@ impl Run {
         }
         Ok(ranges)
     }
+}
+
+/// The id of a sink's table, where it was known.
+fn table_id(identity: &Identity, sink: usize) -> Option<&Value> {
+    identity.sinks.get(sink)?.get("tableId").filter(|id| !id.is_null())
 }
 
 fn no_position(index: usize, batch: BatchId) -> Error {

@@ -197,7 +197,8 @@ impl Fire {
             let rest = path.strip_prefix(&prefix).filter(|_| *at == site)?;
             rest.split('/').next().map(str::to_owned)
         };
-        let hidden: Vec<String> = state.created.iter().rev().filter_map(in_dir).take(missed).collect();
+        let hidden: Vec<String> =
+            state.created.iter().rev().filter_map(in_dir).take(missed).collect();
         names.into_iter().filter(|name| !hidden.contains(name)).collect()
     }
 

@@ -127,15 +127,17 @@ impl Place {
         self.directory.join("letters")
     }
 
-    fn sink(&self, path: &Path, schema: &StructType, site: Site, fire: &Arc<Fire>) -> Result<DeltaDataSink> {
+    fn sink(
+        &self,
+        path: &Path,
+        schema: &StructType,
+        site: Site,
+        fire: &Arc<Fire>,
+    ) -> Result<DeltaDataSink> {
         let mut options = DeltaSinkOptions::new(path);
         options.properties = vec![("delta.checkpointInterval".to_owned(), "2".to_owned())];
-        let log = FiredLog {
-            inner: LocalLog::new(path),
-            site,
-            fire: fire.clone(),
-            rival: self.rival(),
-        };
+        let log =
+            FiredLog { inner: LocalLog::new(path), site, fire: fire.clone(), rival: self.rival() };
         let env = Arc::new(millstream_core::env::SystemEnv);
         let sink = DeltaSink::prepare_with(options, schema, env, Arc::new(log))?;
         Ok(DeltaDataSink::new(sink))
@@ -266,7 +268,9 @@ fn judge(outcome: Outcome, codes: &[&'static str]) {
     let allowed: &[&str] = match outcome {
         Outcome::OwnWrite | Outcome::NothingThere => &[],
         Outcome::Failed => &["STORE_FULL"],
-        Outcome::Landed | Outcome::Lost | Outcome::Storm(_) => &["STORE_IO", "SINK_COMMIT_IN_DOUBT"],
+        Outcome::Landed | Outcome::Lost | Outcome::Storm(_) => {
+            &["STORE_IO", "SINK_COMMIT_IN_DOUBT"]
+        }
         _ => return,
     };
     assert!(codes.iter().all(|code| allowed.contains(code)), "{outcome:?}: {codes:?}");
@@ -289,9 +293,14 @@ async fn sweep(
             return;
         }
         judge(outcome, &told.codes);
-        let heals = if told.codes.is_empty() { "went on".to_owned() } else { told.codes.join(", ") };
+        let heals =
+            if told.codes.is_empty() { "went on".to_owned() } else { told.codes.join(", ") };
         figures.count("cells");
-        figures.count(if told.codes.is_empty() { "runs_that_went_on" } else { "runs_started_again" });
+        figures.count(if told.codes.is_empty() {
+            "runs_that_went_on"
+        } else {
+            "runs_started_again"
+        });
         figures.cell(format!("{prior:?}, {site:?}, {kind} {call}: {outcome:?}"), heals);
     }
 }
