@@ -267,6 +267,24 @@ async fn create_or_find(store: &dyn Store, path: &str, bytes: &[u8]) -> Result<P
     ))
 }
 
+/// Everything rests on one of two creators of a path being told that it came second. So the claim
+/// that was just made is made once more, with the same bytes, before anything is planned.
+async fn refuse_liar(store: &dyn Store, epoch: Epoch, path: &str, bytes: &[u8]) -> Result<()> {
+    if store.create(path, bytes).await? == Created::Exists {
+        return Ok(());
+    }
+    // Newer runs delete old claims.
+    let newest = paths::numbers(&store.list(paths::LEASES).await?).pop();
+    if newest.is_some_and(|newest| newest > epoch.0) {
+        return Err(in_use(&store.describe(), ""));
+    }
+    Err(Error::invalid(
+        "STORE_UNSUITABLE",
+        format!("{} created `{path}` twice, without saying that it exists.", store.describe()),
+    )
+    .cure("Use a store that creates a file only where there is none; nothing was written yet."))
+}
+
 /// The store of a checkpoint in a directory of a local disk. Does no I/O.
 pub(crate) fn local_store(dir: &Path) -> Arc<dyn Store> {
     Arc::new(LocalStore::new(dir, Access::Owner))
@@ -337,8 +355,10 @@ async fn claim(
         let process = std::process::id();
         let lease = Lease { query, epoch, run, process, claimed_ms: env.now_ms() };
         let path = paths::lease(epoch);
-        let placed = create_or_find(&**store, &path, &lease.encode()?).await?;
+        let bytes = lease.encode()?;
+        let placed = create_or_find(&**store, &path, &bytes).await?;
         if matches!(placed, Placed::Created | Placed::Same) {
+            refuse_liar(&**store, epoch, &path, &bytes).await?;
             // Older leases say nothing any more. One is kept as history.
             for old in claims.into_iter().filter(|old| old + 1 < epoch.0) {
                 store.delete(&paths::lease(Epoch(old))).await?;

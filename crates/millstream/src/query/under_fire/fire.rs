@@ -1,7 +1,10 @@
 //! Which call of a run goes wrong, and how: one aim for the stores of all sites of a query.
 
-use millstream_core::{Error, ErrorKind};
+use millstream_core::Error;
+use millstream_store::{Operation, io_error};
 use parking_lot::Mutex;
+use std::io;
+use std::path::Path;
 
 /// A place that keeps files of the query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +45,8 @@ pub enum Outcome {
     OwnWrite,
     /// The answer is that the path is taken, and nothing is there.
     NothingThere,
+    /// Until the run ends, every creation replaces what is there, and says that there was nothing.
+    Lies,
     /// Until the run ends, another writer is first at every creation.
     Beaten,
     /// This call and so many after it are refused for being too many.
@@ -85,7 +90,8 @@ struct State {
     storm: u32,
     late: Option<Late>,
     lagging: bool,
-    beaten: bool,
+    /// What becomes of every further creation.
+    lasting: Option<Outcome>,
     /// Paths in the order of their creation.
     created: Vec<(Site, String)>,
     reads: u32,
@@ -118,8 +124,8 @@ impl Fire {
             state.storm -= 1;
             return Some(Outcome::Storm(0));
         }
-        if state.beaten && class == Class::Create {
-            return Some(Outcome::Beaten);
+        if state.lasting.is_some() && class == Class::Create {
+            return state.lasting;
         }
         if state.fired || aim.class.is_some_and(|wanted| wanted != class) {
             return None;
@@ -132,7 +138,7 @@ impl Fire {
         match aim.outcome {
             Outcome::Storm(calls) => state.storm = calls,
             Outcome::LagLong => state.lagging = true,
-            Outcome::Beaten => state.beaten = true,
+            Outcome::Beaten | Outcome::Lies => state.lasting = Some(aim.outcome),
             _ => {}
         }
         Some(aim.outcome)
@@ -151,7 +157,7 @@ impl Fire {
     /// A new run begins: listings have caught up, and other writers rest.
     pub fn new_run(&self) {
         let mut state = self.state.lock();
-        (state.lagging, state.beaten) = (false, false);
+        (state.lagging, state.lasting) = (false, None);
     }
 
     pub fn delay(&self, site: Site, path: &str, bytes: &[u8], calls: u32) {
@@ -213,11 +219,12 @@ impl Fire {
 
 /// The error of a call that did not happen, or whose answer is lost.
 pub fn error(outcome: Outcome) -> Error {
-    match outcome {
-        Outcome::Failed => Error::new(ErrorKind::Exhausted, "STORE_FULL", "The disk is full."),
-        Outcome::Storm(_) => Error::unavailable("STORE_IO", "Too many requests."),
-        _ => Error::unavailable("STORE_IO", "The answer did not come."),
-    }
+    let kind = match outcome {
+        Outcome::Failed => io::ErrorKind::StorageFull,
+        Outcome::Storm(_) => io::ErrorKind::ResourceBusy,
+        _ => io::ErrorKind::TimedOut,
+    };
+    io_error(Operation::Write, Path::new("store"), io::Error::from(kind))
 }
 
 /// What is left of a file.

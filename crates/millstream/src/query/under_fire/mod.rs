@@ -37,8 +37,8 @@ const RECORDS: i64 = 6;
 const STARTS_MAX: u32 = 5;
 
 /// Creations of a run in the checkpoint that matter here: `offsets/1` and `commits/1`.
-const OFFSETS_1: u32 = 10;
-const COMMITS_1: u32 = 13;
+const OFFSETS_1: u32 = 11;
+const COMMITS_1: u32 = 14;
 
 /// The topic that every cell reads.
 struct Lab {
@@ -393,6 +393,19 @@ async fn a_commit_that_others_always_forestall_gives_up_in_bounded_time_and_is_d
     let told = cell(&lab, Prior::New, aim).await;
     assert_eq!(told.codes, ["DELTA_COMMIT_RETRIES_EXHAUSTED"]);
     assert!(begun.elapsed() < std::time::Duration::from_secs(60));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_that_lies_about_exclusive_creation_is_refused_at_start() {
+    let lab = Lab::new(RECORDS).await;
+    let directory = tempfile::tempdir().unwrap();
+    let place = lab.place(directory.path(), 2);
+    let (class, outcome) = (Some(Class::Create), Outcome::Lies);
+    let fire = Fire::new(Some(Aim { site: Site::Checkpoint, class, call: 0, outcome }));
+    let error = place.run(&Arc::new(fire)).await.unwrap_err();
+    assert_eq!((error.code(), error.kind()), ("STORE_UNSUITABLE", ErrorKind::Invalid));
+    assert!(place.checkpoint.list("offsets").await.unwrap().is_empty());
+    assert!(!place.table().exists());
 }
 
 /// Reads and listings of a start that finds nothing to do, after so many batches of which all are

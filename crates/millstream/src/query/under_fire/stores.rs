@@ -91,6 +91,10 @@ impl Store for FiredStore {
                 }
                 Ok(created)
             }
+            Some(Outcome::Lies) => {
+                self.inner.replace(path, bytes).await?;
+                Ok(Created::Created)
+            }
             Some(Outcome::NothingThere) => Ok(Created::Exists),
             Some(outcome) => {
                 match outcome {
