@@ -16,6 +16,8 @@ struct Unsynced {
     files: BTreeSet<PathBuf>,
     /// Names that only the kernel has, by the directory to sync.
     names: BTreeMap<PathBuf, BTreeSet<PathBuf>>,
+    /// Every name there is: creating one again changes nothing.
+    existing: BTreeSet<PathBuf>,
 }
 
 /// Breaks of the two rules: a file is synced before it gets its final name, or is named by another
@@ -36,7 +38,7 @@ pub fn breaks(calls: &[Call]) -> Vec<String> {
                 state.names.remove(path);
             }
             "link" | "rename" => {
-                if is_step(path) {
+                if is_step(path) && !state.existing.contains(path) {
                     found.extend(state.missing(path));
                 }
                 state.named(path);
@@ -50,6 +52,9 @@ pub fn breaks(calls: &[Call]) -> Vec<String> {
 
 impl Unsynced {
     fn named(&mut self, path: &Path) {
+        if !self.existing.insert(path.to_owned()) {
+            return;
+        }
         if let Some(parent) = path.parent() {
             self.names.entry(parent.to_owned()).or_default().insert(path.to_owned());
         }
@@ -57,6 +62,7 @@ impl Unsynced {
 
     fn gone(&mut self, path: &Path) {
         self.files.remove(path);
+        self.existing.remove(path);
         if let Some(names) = path.parent().and_then(|parent| self.names.get_mut(parent)) {
             names.remove(path);
         }

@@ -190,7 +190,8 @@ impl Hurt {
 
     /// An unclear creation is probed until it is clear; a directory that is there is a directory.
     fn is_settled(&self, hit: &Call) -> bool {
-        let log_entry = hit.class == "link" && hit.path.to_string_lossy().contains("/_delta_log/");
+        let creates = matches!(hit.class.as_str(), "create" | "write" | "link");
+        let log_entry = creates && hit.path.to_string_lossy().contains("/_delta_log/");
         log_entry || (hit.class == "mkdir" && self.deed == Deed::EioAfter)
     }
 }
