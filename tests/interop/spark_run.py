@@ -1,19 +1,26 @@
-"""Runs one stateless Kafka-to-Delta query of real Spark to the end of its topic.
+"""Runs stateless Kafka-to-Delta queries of real Spark, one after another, each to the end of its
+topic.
 
-    spark_run.py JARS BOOTSTRAP TOPIC CHECKPOINT TABLE
+    spark_run.py JARS
 
-The query is the one that `crates/cli/tests/handover.rs` runs with Millstream, so that both can go on
-from one checkpoint and into one table.
+Commands are lines of JSON on standard input, and each is answered by a line of JSON on standard
+output. The first line, before any command, is `{"jvm": PID}`.
+
+    {"bootstrap": "..", "topic": "..", "checkpoint": "..", "table": "..", "options": {..}}
+        -> {"id": "..", "batches": [NUMBER, ..]} or {"error": ".."}
+
+The query is the one that the tests of `crates/cli/tests` run with Millstream, so that both can go on
+from one checkpoint and into one table. Spark ends when its standard input does.
 """
 
+import json
 import sys
 from pathlib import Path
 
 from pyspark.sql import SparkSession
 
 
-def main() -> None:
-    jars, bootstrap, topic, checkpoint, table = sys.argv[1:6]
+def session(jars: str) -> SparkSession:
     spark = (
         SparkSession.builder.master("local[2]")
         .config("spark.jars", ",".join(str(jar) for jar in sorted(Path(jars).glob("*.jar"))))
@@ -27,22 +34,43 @@ def main() -> None:
         .getOrCreate()
     )
     spark.sparkContext.setLogLevel("ERROR")
-    records = (
-        spark.readStream.format("kafka")
-        .option("kafka.bootstrap.servers", bootstrap)
-        .option("subscribe", topic)
-        .option("startingOffsets", "earliest")
-        .load()
+    return spark
+
+
+def turn(spark: SparkSession, command: dict) -> dict:
+    # What somebody else did to a table between two turns must not be hidden by what is remembered.
+    spark._jvm.org.apache.spark.sql.delta.DeltaLog.clearCache()
+    reader = spark.readStream.format("kafka")
+    reader = reader.option("kafka.bootstrap.servers", command["bootstrap"])
+    reader = reader.option("subscribe", command["topic"]).option("startingOffsets", "earliest")
+    for name, value in command.get("options", {}).items():
+        reader = reader.option(name, value)
+    rows = reader.load().selectExpr(
+        "CAST(value AS STRING) AS v", "topic", "partition", "offset"
     )
-    rows = records.selectExpr("CAST(value AS STRING) AS v", "partition", "offset")
     query = (
         rows.writeStream.format("delta")
-        .option("checkpointLocation", checkpoint)
+        .option("checkpointLocation", command["checkpoint"])
         .trigger(availableNow=True)
-        .start(table)
+        .start(command["table"])
     )
     query.awaitTermination()
-    print(f"id={query.id} batches={len(query.recentProgress)}")
+    batches = sorted({progress["batchId"] for progress in query.recentProgress})
+    return {"id": str(query.id), "batches": batches}
+
+
+def answer(message: dict) -> None:
+    print(json.dumps(message), flush=True)
+
+
+def main() -> None:
+    spark = session(sys.argv[1])
+    answer({"jvm": int(spark._jvm.java.lang.ProcessHandle.current().pid())})
+    for line in sys.stdin:
+        try:
+            answer(turn(spark, json.loads(line)))
+        except Exception as error:  # whatever ends a query is the answer to its command
+            answer({"error": str(error)})
 
 
 main()

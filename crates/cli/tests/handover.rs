@@ -1,104 +1,299 @@
-//! One checkpoint and one table, handed back and forth between real Spark and the real binary: every
-//! record is in the table once, whoever ran last (mission row C8).
+//! One checkpoint and one table, handed back and forth between real Spark and the real binary, also
+//! in the middle of a batch: every record is in the table once, whoever ran last (mission row C8).
+//!
+//! A plain run takes the states that can be told apart on disk and one SIGKILL of Spark. With
+//! `MILLSTREAM_INTEROP=full` every fault point, every state in the first and in a later batch, and
+//! `MILLSTREAM_INTEROP_KILLS` (20) SIGKILLs are taken; `tests/interop/matrix.sh` does that and
+//! keeps the results.
 //!
 //! Needs Apache Kafka's jars, the Spark environment and its connectors (`scripts/setup-tests.sh`).
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods)]
 
-use millstream_core::Error;
-use millstream_testkit::{KafkaHarness, Ledger, TestRecord, cache_dir, reader, skip_or_fail};
-use millstream_wire::Codec;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+#[path = "handover/cells.rs"]
+mod cells;
+#[path = "handover/lake.rs"]
+mod lake;
+#[path = "handover/spark.rs"]
+mod spark;
 
-const TOPIC: &str = "handover";
-const PARTITIONS: i32 = 3;
-const ROUNDS: usize = 3;
+use cells::{Before, DECISIVE, Left, POINTS, POINTS_OF_ANOTHERS, is_full, record};
+use lake::Lake;
+use millstream_testkit::{KafkaHarness, reader, skip_or_fail};
+use spark::{Spark, SparkParts};
+use std::time::{Duration, Instant};
 
-struct Spark {
-    python: PathBuf,
-    jars: PathBuf,
+/// Records that a turn finds in each partition: two batches and a bit.
+const RECORDS: usize = 30;
+
+fn parts() -> Option<(SparkParts, KafkaHarness)> {
+    let spark = skip_or_fail("real Spark", SparkParts::find())?;
+    let kafka = KafkaHarness::real()?;
+    skip_or_fail("the deltalake reader", reader::python())?;
+    Some((spark, kafka))
 }
 
-fn spark() -> Result<Spark, Error> {
-    let python = cache_dir().join("spark-venv/bin/python");
-    let jars = cache_dir().join("spark-4.2.0");
-    if !python.exists() || !jars.join("spark-sql-kafka-0-10_2.13-4.2.0.jar").exists() {
-        let (python, jars) = (python.display(), jars.display());
-        return Err(Error::unavailable(
-            "TEST_PART_MISSING",
-            format!("{python}, or the connectors in {jars}, are not there."),
-        ));
-    }
-    Ok(Spark { python, jars })
-}
-
-impl Spark {
-    fn run(&self, brokers: &str, lake: &Path) {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/interop/spark_run.py");
-        let output = Command::new(&self.python)
-            .arg(script)
-            .arg(&self.jars)
-            .args([brokers, TOPIC])
-            .args([checkpoint(lake), lake.join("t")])
-            .stdin(Stdio::null())
-            .output()
-            .expect("Spark runs");
-        let errors = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "Spark: {}\n{errors}", output.status);
-    }
-}
-
-fn checkpoint(lake: &Path) -> PathBuf {
-    lake.join("_checkpoints/t/t")
-}
-
-fn millstream(brokers: &str, lake: &Path) {
-    let file = lake.with_extension("sql");
-    let text = format!(
-        "CREATE OR REFRESH STREAMING TABLE t AS
-         SELECT CAST(value AS STRING) AS v, partition, offset
-         FROM STREAM read_kafka(bootstrapServers => '{brokers}', subscribe => '{TOPIC}',
-                                startingOffsets => 'earliest');"
-    );
-    std::fs::write(&file, text).unwrap();
-    let output = Command::new(env!("CARGO_BIN_EXE_millstream"))
-        .arg("run")
-        .arg(&file)
-        .args(["--trigger", "available-now", "--log-level", "warn", "--storage"])
-        .arg(lake)
-        .stdin(Stdio::null())
-        .output()
-        .expect("the binary runs");
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "millstream: {}\n{errors}", output.status);
+/// `verify` finds nothing wrong, whoever wrote which batch.
+fn assert_clean(lake: &Lake, when: &str) {
+    let (status, text) = lake.verify();
+    assert_eq!(status, Some(0), "{when}: {text}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_checkpoint_goes_back_and_forth_between_spark_and_millstream() {
-    let Some(spark) = skip_or_fail("real Spark", spark()) else { return };
-    let Some(kafka) = KafkaHarness::real() else { return };
-    if skip_or_fail("the deltalake reader", reader::python()).is_none() {
-        return;
-    }
-    kafka.admin().await.create_topic(TOPIC, PARTITIONS).await;
-    let mut producer = kafka.producer().await;
-    let directory = tempfile::tempdir().unwrap();
-    let lake = directory.path().join("lake");
-    let brokers = kafka.bootstrap_servers();
-    let mut ledger = Ledger::new();
-    for turn in 0..ROUNDS * 2 {
-        for partition in 0..PARTITIONS {
-            let records: Vec<TestRecord> = (0..50)
-                .map(|_| TestRecord::value(format!("{turn}:{}", ledger.next(partition))))
-                .collect();
-            producer.produce(TOPIC, partition, &records, Codec::None).await;
-        }
+    let Some((spark, kafka)) = parts() else { return };
+    let mut spark = spark.start();
+    let mut lake = Lake::new(&kafka, "handover").await;
+    for turn in 0..6 {
+        lake.produce(RECORDS).await;
         if turn % 2 == 0 {
-            spark.run(&brokers, &lake);
+            lake.spark(&mut spark);
         } else {
-            millstream(&brokers, &lake);
+            lake.millstream();
         }
-        let rows = reader::pairs(&lake.join("t"), "partition", "offset").unwrap();
-        ledger.audit(rows).assert_clean();
+        lake.audit(&format!("turn {turn}"));
     }
+    assert_clean(&lake, "after all turns");
+}
+
+/// Spark takes over what Millstream left, Millstream goes on, and nothing is wrong.
+async fn spark_finishes(lake: &mut Lake, spark: &mut Spark, cell: &str) -> Left {
+    // What came after the death must not get into a batch that was planned before it.
+    lake.produce(RECORDS).await;
+    let before = Before::of(lake);
+    lake.spark(spark);
+    lake.audit(&format!("{cell}, Spark took over"));
+    record(cell, &before.after(lake, cell));
+    lake.produce(RECORDS).await;
+    lake.millstream();
+    lake.audit(&format!("{cell}, Millstream went on"));
+    assert_clean(lake, cell);
+    before.left
+}
+
+/// The same the other way round.
+async fn millstream_finishes(lake: &mut Lake, spark: &mut Spark, cell: &str) -> Left {
+    lake.produce(RECORDS).await;
+    let before = Before::of(lake);
+    lake.millstream();
+    lake.audit(&format!("{cell}, Millstream took over"));
+    record(cell, &before.after(lake, cell));
+    lake.produce(RECORDS).await;
+    lake.spark(spark);
+    lake.audit(&format!("{cell}, Spark went on"));
+    assert_clean(lake, cell);
+    before.left
+}
+
+/// What a death at `point` leaves.
+fn expected(point: &str) -> Left {
+    let at = POINTS.iter().position(|p| *p == point).unwrap();
+    let index = |name: &str| POINTS.iter().position(|p| *p == name).unwrap();
+    if at < index("P4:after") || at >= index("P13:after") {
+        Left::Settled
+    } else if at < index("P11:inside") {
+        Left::Planned
+    } else {
+        Left::Committed
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn spark_finishes_what_millstream_left_at_every_step() {
+    let Some((spark, kafka)) = parts() else { return };
+    let mut spark = spark.start();
+    let points = if is_full() { &POINTS[..] } else { &DECISIVE[..] };
+    // In later batches, of one query: what one death leaves behind is there at the next.
+    let mut lake = Lake::new(&kafka, "later").await;
+    lake.produce(RECORDS).await;
+    lake.spark(&mut spark);
+    for point in points {
+        lake.produce(RECORDS).await;
+        lake.millstream_dies(point);
+        let cell = format!("Millstream dies at {point} of a later batch");
+        let left = spark_finishes(&mut lake, &mut spark, &cell).await;
+        assert_eq!(left, expected(point), "{cell}");
+    }
+    // In the first batch, where there is no table yet.
+    let points = if is_full() { &POINTS[..] } else { &["P4:after"] };
+    for (at, point) in points.iter().enumerate() {
+        let mut lake = Lake::new(&kafka, &format!("first-{at}")).await;
+        lake.produce(RECORDS).await;
+        lake.millstream_dies(point);
+        let cell = format!("Millstream dies at {point} of the first batch");
+        let left = spark_finishes(&mut lake, &mut spark, &cell).await;
+        assert_eq!(left, expected(point), "{cell}");
+    }
+    // A batch with a partition that the batch before did not have.
+    lake.add_partition(&kafka).await;
+    lake.produce(RECORDS).await;
+    lake.millstream_dies("P9:after");
+    let cell = "Millstream dies at P9:after of a batch with a new partition";
+    spark_finishes(&mut lake, &mut spark, cell).await;
+}
+
+/// Ways in which Spark may leave the newest batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Death {
+    /// After `offsets/N`, before the table's commit.
+    Planned,
+    /// After the table's commit, before `commits/N`.
+    Committed,
+    /// As `Committed`, and what is left of `commits/N` is a temporary file and a checksum.
+    Torn,
+}
+
+impl Death {
+    const ALL: [Death; 3] = [Death::Planned, Death::Committed, Death::Torn];
+
+    /// Makes what is there after a death of this kind, of a lake whose newest batch is Spark's.
+    fn leave(self, lake: &Lake) {
+        let (Some(batch), _) = lake.newest() else { panic!("Spark made no batch") };
+        lake.lose_completion(batch);
+        match self {
+            Death::Planned => lake.lose_newest_entry(batch),
+            Death::Committed => {}
+            Death::Torn => {
+                let commits = lake.checkpoint().join("commits");
+                let half = format!(".{batch}.6d1c4f7e-8a54-4c0e-9f0a-0c3a4b8f6f10.tmp");
+                std::fs::write(commits.join(half), "v1\n{\"nextBatch").unwrap();
+                std::fs::write(commits.join(format!(".{batch}.crc")), b"crc\0\0\0\x02\0\x01\x02\x03\x04")
+                    .unwrap();
+            }
+        }
+    }
+
+    fn left(self) -> Left {
+        if self == Death::Planned { Left::Planned } else { Left::Committed }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn millstream_finishes_what_spark_left_at_every_step() {
+    let Some((spark, kafka)) = parts() else { return };
+    let mut spark = spark.start();
+    let mut lake = Lake::new(&kafka, "later").await;
+    for death in Death::ALL {
+        spark_leaves(&mut lake, &mut spark, death).await;
+        let cell = format!("Spark dies in a later batch ({death:?})");
+        let left = millstream_finishes(&mut lake, &mut spark, &cell).await;
+        assert_eq!(left, death.left(), "{cell}");
+    }
+    for (at, death) in Death::ALL.iter().enumerate().filter(|(at, _)| *at == 0 || is_full()) {
+        let mut lake = Lake::new(&kafka, &format!("first-{at}")).await;
+        // Less than one batch.
+        lake.produce(5).await;
+        lake.spark(&mut spark);
+        death.leave(&lake);
+        let cell = format!("Spark dies in the first batch ({death:?})");
+        let left = millstream_finishes(&mut lake, &mut spark, &cell).await;
+        assert_eq!(left, death.left(), "{cell}");
+    }
+    // Two deaths in one batch, which Spark has planned: Millstream's is the second.
+    let points = if is_full() { &POINTS_OF_ANOTHERS[..] } else { &["P9:after", "P11:inside"] };
+    for point in points {
+        spark_leaves(&mut lake, &mut spark, Death::Planned).await;
+        lake.millstream_dies(point);
+        let cell = format!("Spark dies with a batch planned, Millstream at {point} of it");
+        let left = spark_finishes(&mut lake, &mut spark, &cell).await;
+        assert_eq!(left, expected(point), "{cell}");
+    }
+    // And one that Millstream has planned, where Spark's is the second.
+    for death in Death::ALL.into_iter().filter(|d| *d != Death::Torn) {
+        while lake.is_at_table_checkpoint() {
+            lake.produce(5).await;
+            lake.millstream();
+        }
+        lake.produce(5).await;
+        lake.millstream_dies("P9:after");
+        lake.spark(&mut spark);
+        death.leave(&lake);
+        let cell = format!("Millstream dies with a batch sealed, Spark in it ({death:?})");
+        let left = millstream_finishes(&mut lake, &mut spark, &cell).await;
+        assert_eq!(left, death.left(), "{cell}");
+    }
+}
+
+/// Lets Spark go on, and die in its last batch.
+async fn spark_leaves(lake: &mut Lake, spark: &mut Spark, death: Death) {
+    lake.produce(RECORDS).await;
+    lake.spark(spark);
+    // An entry with a checkpoint of the table on it cannot be taken back.
+    while death == Death::Planned && lake.is_at_table_checkpoint() {
+        lake.produce(5).await;
+        lake.spark(spark);
+    }
+    death.leave(lake);
+}
+
+/// What a SIGKILL waits for.
+#[derive(Debug, Clone, Copy)]
+enum Moment {
+    /// The next `offsets/N`.
+    Offsets,
+    /// The next entry of the table's log.
+    Entry,
+    /// Nothing but time.
+    After(Duration),
+}
+
+impl Moment {
+    fn of(kill: u64) -> Moment {
+        match kill % 4 {
+            0 => Moment::Entry,
+            1 => Moment::Offsets,
+            _ => Moment::After(Duration::from_millis(700 + kill * 7_919 % 2_500)),
+        }
+    }
+
+    /// Waits for it, while Spark works.
+    fn wait(self, lake: &Lake) {
+        let entries = |lake: &Lake| {
+            let log = std::fs::read_dir(lake.table().join("_delta_log"));
+            let names = log.into_iter().flatten().flatten().map(|e| e.file_name());
+            names.filter_map(|n| n.into_string().ok()).filter(|n| n.len() == 25).count()
+        };
+        let (offsets, had) = (lake.newest().0, entries(lake));
+        let started = Instant::now();
+        let is_over = || match self {
+            Moment::Offsets => lake.newest().0 != offsets,
+            Moment::Entry => entries(lake) != had,
+            Moment::After(time) => started.elapsed() >= time,
+        };
+        while !is_over() {
+            assert!(started.elapsed() < Duration::from_secs(60), "{self:?} does not come");
+            std::thread::sleep(Duration::from_micros(200));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn millstream_takes_over_from_a_spark_that_was_killed() {
+    let Some((parts, kafka)) = parts() else { return };
+    let kills = std::env::var("MILLSTREAM_INTEROP_KILLS").ok().and_then(|n| n.parse().ok());
+    let kills: u64 = kills.unwrap_or(if is_full() { 20 } else { 1 });
+    let mut lake = Lake::new(&kafka, "killed").await;
+    lake.produce(5).await;
+    lake.millstream();
+    for kill in 0..kills {
+        // Several batches.
+        lake.produce(100).await;
+        let moment = Moment::of(kill);
+        let mut spark = parts.start();
+        spark.send(&lake.command());
+        moment.wait(&lake);
+        spark.kill();
+        lake.audit_batches(&format!("kill {kill}"));
+        lake.produce(RECORDS).await;
+        let before = Before::of(&lake);
+        lake.millstream();
+        let cell = format!("Spark killed, {kill}: {moment:?}");
+        lake.audit(&cell);
+        let outcome = before.after(&lake, &cell);
+        record(&cell, &format!("{:?}; {outcome}", before.left));
+        assert_clean(&lake, &cell);
+    }
+    let mut spark = parts.start();
+    lake.produce(RECORDS).await;
+    lake.spark(&mut spark);
+    lake.audit("Spark went on at last");
 }

@@ -1,0 +1,275 @@
+//! One topic, one checkpoint and one table, on which both engines take turns, and the audit after
+//! each turn.
+
+use crate::spark::Spark;
+use millstream_testkit::{KafkaHarness, Ledger, Producer, TestRecord, reader, repository_root};
+use millstream_wire::Codec;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+const PARTITIONS: i32 = 3;
+/// Offsets of one batch. What a turn finds is more than that, so that a turn has several batches.
+const LIMIT: &str = "40";
+const SIGABRT: i32 = 6;
+
+/// Offsets by partition.
+type Offsets = BTreeMap<i32, i64>;
+
+/// One batch of the query, as the table has it.
+#[derive(Debug, Clone)]
+pub struct TableBatch {
+    pub version: u64,
+    pub batch: u64,
+    pub rows: Vec<(i32, i64)>,
+    /// Whether Millstream committed it.
+    pub ours: bool,
+}
+
+pub struct Lake {
+    directory: tempfile::TempDir,
+    pub topic: String,
+    brokers: String,
+    producer: Producer,
+    partitions: i32,
+    ledger: Ledger,
+}
+
+impl Lake {
+    pub async fn new(kafka: &KafkaHarness, topic: &str) -> Lake {
+        kafka.admin().await.create_topic(topic, PARTITIONS).await;
+        let directory = tempfile::tempdir().unwrap();
+        let lake = Lake {
+            topic: topic.to_owned(),
+            brokers: kafka.bootstrap_servers(),
+            producer: kafka.producer().await,
+            partitions: PARTITIONS,
+            ledger: Ledger::new(),
+            directory,
+        };
+        std::fs::write(lake.path("pipeline.sql"), lake.pipeline("")).unwrap();
+        lake
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    pub fn table(&self) -> PathBuf {
+        self.path("lake/t")
+    }
+
+    pub fn checkpoint(&self) -> PathBuf {
+        self.path("lake/_checkpoints/t/t")
+    }
+
+    /// The flow, with more options of its source.
+    pub fn pipeline(&self, options: &str) -> String {
+        format!(
+            "CREATE OR REFRESH STREAMING TABLE t AS
+             SELECT CAST(value AS STRING) AS v, topic, partition, offset
+             FROM STREAM read_kafka(bootstrapServers => '{}', subscribe => '{}',
+                                    startingOffsets => 'earliest', maxOffsetsPerTrigger => {LIMIT}
+                                    {options});",
+            self.brokers, self.topic
+        )
+    }
+
+    /// Writes records into every partition.
+    pub async fn produce(&mut self, records: usize) {
+        for partition in 0..self.partitions {
+            let ledger = &mut self.ledger;
+            let records: Vec<TestRecord> = (0..records)
+                .map(|_| TestRecord::value(format!("{partition}:{}", ledger.next(partition))))
+                .collect();
+            self.producer.produce(&self.topic, partition, &records, Codec::None).await;
+        }
+    }
+
+    pub async fn add_partition(&mut self, kafka: &KafkaHarness) {
+        self.partitions += 1;
+        kafka.admin().await.add_partitions(&self.topic, self.partitions).await;
+    }
+
+    /// What Spark is told, to run the same query.
+    pub fn command(&self) -> Value {
+        json!({
+            "bootstrap": self.brokers, "topic": self.topic,
+            "checkpoint": self.checkpoint(), "table": self.table(),
+            "options": {"maxOffsetsPerTrigger": LIMIT},
+        })
+    }
+
+    pub fn spark(&self, spark: &mut Spark) -> Vec<u64> {
+        spark.turn(&self.command())
+    }
+
+    /// Runs Millstream to the end of the topic.
+    pub fn millstream(&self) {
+        let output = self.run(None);
+        let said = said(&output);
+        assert!(output.status.success(), "millstream: {}\n{said}", output.status);
+    }
+
+    /// Runs Millstream until it dies at a fault point.
+    pub fn millstream_dies(&self, fault: &str) {
+        let output = self.run(Some(fault));
+        let said = said(&output);
+        assert_eq!(output.status.signal(), Some(SIGABRT), "{fault}: {}\n{said}", output.status);
+    }
+
+    /// Runs Millstream once, whatever comes of it.
+    pub fn run(&self, fault: Option<&str>) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_millstream"));
+        command.arg("run").arg(self.path("pipeline.sql"));
+        command.args(["--trigger", "available-now", "--log-level", "warn", "--storage"]);
+        command.arg(self.path("lake")).stdin(Stdio::null());
+        if let Some(fault) = fault {
+            command.env("MILLSTREAM_FAULT", fault);
+        }
+        command.output().expect("the binary runs")
+    }
+
+    /// What `verify` says: exit status and text.
+    pub fn verify(&self) -> (Option<i32>, String) {
+        let output = Command::new(env!("CARGO_BIN_EXE_millstream"))
+            .arg("verify")
+            .arg(self.path("pipeline.sql"))
+            .arg("--storage")
+            .arg(self.path("lake"))
+            .args(["--bootstrap-servers", &self.brokers, "--log-level", "warn"])
+            .stdin(Stdio::null())
+            .output()
+            .expect("the binary runs");
+        (output.status.code(), said(&output))
+    }
+
+    /// Every record is in the table once; each batch is in one entry of the log, and has exactly
+    /// what `offsets/N` says.
+    pub fn audit(&self, when: &str) {
+        let rows = reader::pairs(&self.table(), "partition", "offset").unwrap();
+        let audit = self.ledger.audit(rows);
+        assert!(audit.is_clean(), "{when}: {audit}");
+        self.audit_batches(when);
+    }
+
+    /// As [`Lake::audit`], without looking for what no batch has read yet.
+    pub fn audit_batches(&self, when: &str) {
+        let mut seen: Vec<u64> = Vec::new();
+        for TableBatch { version, batch, mut rows, .. } in self.batches() {
+            assert!(!seen.contains(&batch), "{when}: version {version} has batch {batch} again");
+            seen.push(batch);
+            let Some(end) = self.offsets(batch) else { continue };
+            let start = match batch.checked_sub(1) {
+                None => Offsets::new(),
+                Some(before) => match self.offsets(before) {
+                    Some(start) => start,
+                    None => continue,
+                },
+            };
+            let mut wanted: Vec<(i32, i64)> = Vec::new();
+            for (partition, end) in end {
+                let from = start.get(&partition).copied().unwrap_or(0);
+                wanted.extend((from..end).map(|offset| (partition, offset)));
+            }
+            wanted.sort_unstable();
+            rows.sort_unstable();
+            assert_eq!(rows, wanted, "{when}: batch {batch} is not what offsets/{batch} says");
+        }
+    }
+
+    /// The table's batches, by its log and its files alone.
+    pub fn batches(&self) -> Vec<TableBatch> {
+        if !self.table().join("_delta_log").exists() {
+            return Vec::new();
+        }
+        let output = Command::new(reader::python().unwrap())
+            .arg(repository_root().join("tests/interop/batches.py"))
+            .arg(self.table())
+            .arg(self.query())
+            .output()
+            .expect("Python runs");
+        assert!(output.status.success(), "{}", said(&output));
+        let text = String::from_utf8(output.stdout).unwrap();
+        text.lines().map(|line| table_batch(&serde_json::from_str(line).unwrap())).collect()
+    }
+
+    fn query(&self) -> String {
+        let text = std::fs::read(self.checkpoint().join("metadata")).unwrap();
+        let metadata: Value = serde_json::from_slice(&text).unwrap();
+        metadata["id"].as_str().unwrap().to_owned()
+    }
+
+    /// Newest file of `offsets` and of `commits`.
+    pub fn newest(&self) -> (Option<u64>, Option<u64>) {
+        let newest = |dir: &str| {
+            let names = std::fs::read_dir(self.checkpoint().join(dir)).ok()?;
+            names.flatten().filter_map(|e| e.file_name().to_str()?.parse().ok()).max()
+        };
+        (newest("offsets"), newest("commits"))
+    }
+
+    /// Bytes of `offsets/N`.
+    pub fn planned(&self, batch: u64) -> Option<Vec<u8>> {
+        std::fs::read(self.checkpoint().join(format!("offsets/{batch}"))).ok()
+    }
+
+    fn offsets(&self, batch: u64) -> Option<Offsets> {
+        let text = String::from_utf8(self.planned(batch)?).unwrap();
+        let source: Value = serde_json::from_str(text.lines().nth(2)?).unwrap();
+        let of_topic = source[&self.topic].as_object()?;
+        let pair = |(p, offset): (&String, &Value)| Some((p.parse().ok()?, offset.as_i64()?));
+        of_topic.iter().map(pair).collect()
+    }
+
+    /// Takes the completion of a batch back, as if its engine had died right before.
+    pub fn lose_completion(&self, batch: u64) {
+        remove(&self.checkpoint().join("commits"), &batch.to_string());
+    }
+
+    /// Takes the table's newest entry back, as if its engine had died right before. Its data files
+    /// stay, as they would.
+    pub fn lose_newest_entry(&self, batch: u64) {
+        let newest = self.batches().pop().unwrap();
+        assert_eq!(newest.batch, batch, "the newest entry is another batch's");
+        let log = self.table().join("_delta_log");
+        let version = format!("{:020}", newest.version);
+        let checkpoint = format!("{version}.checkpoint.parquet");
+        assert!(!log.join(checkpoint).exists(), "the table has a checkpoint there");
+        remove(&log, &format!("{version}.json"));
+        // Delta's own checksum of the version.
+        remove(&log, &format!("{version}.crc"));
+    }
+
+    /// Whether the newest version of the table is one at which Spark makes a checkpoint of it.
+    pub fn is_at_table_checkpoint(&self) -> bool {
+        self.batches().last().is_some_and(|b| b.version.is_multiple_of(10))
+    }
+}
+
+/// Removes a file and its Hadoop twin.
+fn remove(directory: &Path, name: &str) {
+    for name in [name.to_owned(), format!(".{name}.crc")] {
+        match std::fs::remove_file(directory.join(&name)) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => panic!("{name}: {e}"),
+            _ => {}
+        }
+    }
+}
+
+fn table_batch(line: &Value) -> TableBatch {
+    let pair = |row: &Value| (row[0].as_i64().unwrap() as i32, row[1].as_i64().unwrap());
+    TableBatch {
+        version: line["version"].as_u64().unwrap(),
+        batch: line["batch"].as_u64().unwrap(),
+        rows: line["rows"].as_array().unwrap().iter().map(pair).collect(),
+        ours: line["ours"].as_bool().unwrap(),
+    }
+}
+
+pub fn said(output: &Output) -> String {
+    let text = [&output.stdout, &output.stderr].map(|t| String::from_utf8_lossy(t).into_owned());
+    text.concat()
+}
