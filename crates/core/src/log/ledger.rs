@@ -36,7 +36,7 @@ pub struct LedgerEntry {
     pub epoch: Epoch,
     /// Batch time of the intent.
     pub batch_time_ms: i64,
-    /// What it read, one range a source; sources' details are left out.
+    /// What it read, one range a source, with what the source remembers of it.
     pub sources: Vec<Option<SourceRange>>,
     /// Rows read of each source; `None` where nobody counted (a batch that another engine
     /// executed).

@@ -80,7 +80,18 @@ fn ends(
             0,
             format!("the checkpoint completed batch {completed}; the table has none of them"),
         )),
-        (Some(newest), completed) if completed.map_or(0, |c| c + 1) < newest => {
+        (Some(newest), _) if is_unplanned(newest, checkpoint) => {
+            let planned = checkpoint.since.and_then(|since| since.planned);
+            let planned = planned.map_or("none".to_owned(), |batch| batch.to_string());
+            findings.push(Finding::violation(
+                newest,
+                format!(
+                    "it is in the table, and the newest batch that the checkpoint has planned is \
+                     {planned}: an older checkpoint was put back"
+                ),
+            ));
+        }
+        (Some(newest), completed) if is_far_ahead(newest, completed, checkpoint) => {
             findings.push(Finding::violation(
                 newest,
                 "the table is more than one batch ahead of the checkpoint",
@@ -92,6 +103,17 @@ fn ends(
         )),
         _ => (),
     }
+}
+
+/// Whether the table has a batch that the checkpoint knows nothing of.
+fn is_unplanned(newest: u64, checkpoint: &CheckpointFacts) -> bool {
+    checkpoint.since.is_some_and(|since| since.planned.is_none_or(|planned| planned < newest))
+}
+
+/// Whether more than the batch in flight is missing in the checkpoint.
+fn is_far_ahead(newest: u64, completed: Option<u64>, checkpoint: &CheckpointFacts) -> bool {
+    let completed = completed.max(checkpoint.since.and_then(|since| since.completed));
+    completed.map_or(0, |completed| completed + 1) < newest
 }
 
 /// Where both speak of a batch they say the same.
@@ -220,6 +242,10 @@ fn covered(
     let ledger = match (checkpoint.ledger.keys().next(), checkpoint.ledger.keys().next_back()) {
         (Some(first), Some(last)) => format!("ledger of batches {first} to {last}"),
         _ => "no ledger".to_owned(),
+    };
+    let ledger = match checkpoint.derived.len() {
+        0 => ledger,
+        n => format!("{ledger}, {n} of them completed by another engine and known by `offsets`"),
     };
     format!("{in_table} ({back}); {ledger}")
 }

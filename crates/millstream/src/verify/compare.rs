@@ -8,6 +8,7 @@
 //! record made a row, and the others are counted.
 
 use super::chain::offsets;
+use super::lives::Lives;
 use super::places::Places;
 use super::report::Finding;
 use millstream_core::log::LedgerEntry;
@@ -37,6 +38,7 @@ pub struct SourceView {
 pub fn compare(
     entry: &LedgerEntry,
     table: &Places,
+    lives: &Lives,
     view: &SourceView,
     others: bool,
 ) -> Vec<Finding> {
@@ -55,7 +57,8 @@ pub fn compare(
         there: 0,
     };
     for (partition, from, to) in &view.window {
-        comparison.partition(partition, *from, *to);
+        let at = lives.of_batch(entry.batch.0, partition);
+        comparison.partition(partition, &at, *from, *to);
     }
     comparison.findings(entry.batch.0, others)
 }
@@ -117,17 +120,18 @@ impl Comparison<'_> {
             && self.view.certain.len() != self.view.possible.len()
     }
 
-    fn partition(&mut self, partition: &TopicPartition, from: i64, to: i64) {
+    /// `at` is the partition's place in the table.
+    fn partition(&mut self, partition: &TopicPartition, at: &TopicPartition, from: i64, to: i64) {
         let (table, view) = (self.table, self.view);
-        for offset in table.range(partition, from, to) {
-            let have = table.count(partition, offset);
+        for offset in table.range(at, from, to) {
+            let have = table.count(at, offset);
             self.there += u64::from(have);
             self.row(partition, offset, have);
         }
         // Records, or rows of them, that the table does not have at all.
         let wanted = view.rows.as_ref().unwrap_or(&view.certain);
         for offset in wanted.range(partition, from, to) {
-            if table.count(partition, offset) > 0 {
+            if table.count(at, offset) > 0 {
                 continue;
             }
             let lost = || format!("{partition} offset {offset} is lost");

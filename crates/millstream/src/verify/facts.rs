@@ -1,7 +1,7 @@
 //! What the audit knows about a table and a checkpoint, without saying how it was read.
 
 use millstream_core::log::LedgerEntry;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A data file as the table's log names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,13 +66,28 @@ impl TableFacts {
     }
 }
 
+/// How far a checkpoint had come when the tables had been looked at.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Since {
+    /// Newest `offsets/N`.
+    pub planned: Option<u64>,
+    /// Newest `commits/N`.
+    pub completed: Option<u64>,
+}
+
 /// A checkpoint.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CheckpointFacts {
     /// Newest `commits/N`.
     pub completed: Option<u64>,
-    /// The ledger, by batch.
+    /// Newest `offsets/N` and `commits/N`, looked at again after the tables: a query may run
+    /// meanwhile. `None` if not looked at.
+    pub since: Option<Since>,
+    /// What each batch has read: the ledger, and what `offsets` says of batches that another
+    /// engine completed.
     pub ledger: BTreeMap<u64, LedgerEntry>,
-    /// Files of the ledger that cannot be read, and why.
+    /// Those of the batches that only `offsets` speaks of.
+    pub derived: BTreeSet<u64>,
+    /// Files of the history that cannot be read, and why.
     pub damaged: Vec<String>,
 }

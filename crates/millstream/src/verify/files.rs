@@ -1,14 +1,17 @@
 //! Second level: every file that a batch added is live or was removed by an operation that has a
 //! name, is on disk, and holds the rows that the ledger counted.
 
-use super::facts::{CheckpointFacts, CommitFacts, TableFacts};
+use super::facts::{CheckpointFacts, CommitFacts, FileFacts, TableFacts};
 use super::report::{Finding, Level, LevelReport};
 use std::collections::BTreeMap;
+
+/// The operation that brings an older version of the table back.
+const RESTORE: &str = "RESTORE";
 
 /// Audits the files. `sink` is the table's place in the ledger's row counts.
 pub fn audit(table: &TableFacts, checkpoint: &CheckpointFacts, sink: usize) -> LevelReport {
     let mut findings = Vec::new();
-    let removals = removals(table);
+    let last = last_actions(table);
     let mut files = 0;
     let mut batches = 0;
     for commit in &table.commits {
@@ -19,17 +22,28 @@ pub fn audit(table: &TableFacts, checkpoint: &CheckpointFacts, sink: usize) -> L
         batches += 1;
         files += commit.added.len();
         for file in &commit.added {
-            present(table, &removals, commit, mark.batch, &file.path, &mut findings);
+            present(table, &last, mark.batch, &file.path, &mut findings);
         }
         let counted = checkpoint.ledger.get(&mark.batch).and_then(|e| e.rows_out.as_ref());
         if let Some(expected) = counted.and_then(|rows| rows.get(sink)) {
             counts(commit, mark.batch, *expected, &mut findings);
         }
     }
-    for (path, bytes) in &table.live {
-        if bytes.is_none() {
-            let batch = adder(table, path);
-            findings.push(Finding::violation(batch, format!("`{path}` is not on disk")));
+    for (path, on_disk) in &table.live {
+        let added = adder(table, path);
+        let batch = added.and_then(|(commit, _)| commit.mark.as_ref()).map(|mark| mark.batch);
+        match (on_disk, added) {
+            (None, _) => {
+                findings.push(Finding::violation(batch, format!("`{path}` is not on disk")));
+            }
+            (Some(bytes), Some((_, file))) if *bytes != file.bytes => {
+                let what = format!(
+                    "`{path}` is another file than was added: it has {bytes} bytes, not {}",
+                    file.bytes
+                );
+                findings.push(Finding::violation(batch, what));
+            }
+            (Some(_), _) => {}
         }
     }
     let covered =
@@ -37,35 +51,49 @@ pub fn audit(table: &TableFacts, checkpoint: &CheckpointFacts, sink: usize) -> L
     LevelReport::new(Level::Files, covered, findings)
 }
 
-/// Path of each removed file, to the newest commit that removed it.
-fn removals(table: &TableFacts) -> BTreeMap<&str, &CommitFacts> {
-    let all =
-        table.commits.iter().flat_map(|c| c.removed.iter().map(move |(p, _)| (p.as_str(), c)));
-    all.collect()
+/// What the log says of a file at last.
+enum Last<'a> {
+    Added,
+    Removed(&'a CommitFacts),
+}
+
+/// Each path with the newest action on it. A file that is removed and added in one entry stays.
+fn last_actions(table: &TableFacts) -> BTreeMap<&str, Last<'_>> {
+    let mut last = BTreeMap::new();
+    for commit in &table.commits {
+        for (path, _) in &commit.removed {
+            last.insert(path.as_str(), Last::Removed(commit));
+        }
+        for file in &commit.added {
+            last.insert(file.path.as_str(), Last::Added);
+        }
+    }
+    last
 }
 
 fn present(
     table: &TableFacts,
-    removals: &BTreeMap<&str, &CommitFacts>,
-    commit: &CommitFacts,
+    last: &BTreeMap<&str, Last<'_>>,
     batch: u64,
     path: &str,
     findings: &mut Vec<Finding>,
 ) {
     let live = table.live.contains_key(path);
-    match removals.get(path) {
-        // The newest removal counts only if it came after the file.
-        Some(by) if by.version > commit.version && live => findings.push(Finding::violation(
-            batch,
-            format!("`{path}` is live although version {} removed it", by.version),
-        )),
-        Some(by) if by.version > commit.version => (),
-        _ if live => (),
-        _ => findings.push(Finding::violation(
-            batch,
-            format!("`{path}` is not in the table, and no operation removed it"),
-        )),
-    }
+    let what = match last.get(path) {
+        Some(Last::Removed(by)) if live => {
+            format!("`{path}` is live although version {} removed it", by.version)
+        }
+        // The batch stays in the query's `txn`, so that nothing reads it again.
+        Some(Last::Removed(by)) if by.operation == RESTORE => format!(
+            "version {} ({RESTORE}) took `{path}` out of the table, and the stream goes on after \
+             this batch",
+            by.version
+        ),
+        Some(Last::Removed(_)) => return,
+        _ if live => return,
+        _ => format!("`{path}` is not in the table, and no operation removed it"),
+    };
+    findings.push(Finding::violation(batch, what));
 }
 
 fn counts(commit: &CommitFacts, batch: u64, expected: u64, findings: &mut Vec<Finding>) {
@@ -98,9 +126,10 @@ fn foreign(commit: &CommitFacts, findings: &mut Vec<Finding>) {
     }
 }
 
-fn adder(table: &TableFacts, path: &str) -> Option<u64> {
-    let commit = table.commits.iter().rev().find(|c| c.added.iter().any(|f| f.path == path))?;
-    commit.mark.as_ref().map(|m| m.batch)
+/// Who added a file at last.
+fn adder<'a>(table: &'a TableFacts, path: &str) -> Option<(&'a CommitFacts, &'a FileFacts)> {
+    let newest = table.commits.iter().rev();
+    newest.flat_map(|c| c.added.iter().map(move |f| (c, f))).find(|(_, f)| f.path == path)
 }
 
 /// Whether somebody else changed rows: then a missing row may be theirs.
@@ -110,4 +139,11 @@ pub(super) fn changed_by_others(table: &TableFacts) -> bool {
         let added = !c.other_stream && c.added.iter().any(|f| f.data_change);
         added || c.removed.iter().any(|(_, data)| *data)
     })
+}
+
+/// Whether somebody who is no stream may have added rows: an entry says so, or older entries are
+/// gone that might have said it.
+pub(super) fn holds_rows_of_others(table: &TableFacts) -> bool {
+    let adds = |c: &CommitFacts| c.mark.is_none() && c.added.iter().any(|f| f.data_change);
+    !table.is_whole() || table.commits.iter().any(adds)
 }

@@ -4,10 +4,10 @@
 use super::facts::{BatchMark, CheckpointFacts, CommitFacts, FileFacts, TableFacts};
 use super::report::{Finding, Level, LevelReport, Report};
 use super::source::{self, Brokers};
-use super::{chain, files, place, rows::RowAudit};
+use super::{chain, files, history, place, rows::RowAudit};
 use crate::checkpoint::{Inspection, open_read_only};
 use millstream_core::ids::QueryId;
-use millstream_core::log::{LedgerEntry, LedgerSegment, Metadata, Record};
+use millstream_core::log::Metadata;
 use millstream_core::{Error, Result};
 use millstream_delta::{AddFile, CommitEntry, DeltaTable};
 use std::collections::BTreeMap;
@@ -104,10 +104,12 @@ impl Gathered {
 
 fn gather(target: &VerifyTarget) -> Result<Gathered> {
     let query = read_query(&target.checkpoint)?;
-    let checkpoint = Arc::new(read_checkpoint(&target.checkpoint)?);
+    let mut checkpoint = history::read(&target.checkpoint, query)?;
     // In the order of the commits: dead letters come first.
     let dirs = target.dead_letters.iter().chain([&target.table]);
     let tables = dirs.map(|dir| open(dir, query)).collect::<Result<Vec<_>>>()?;
+    checkpoint.since = Some(history::since(&target.checkpoint)?);
+    let checkpoint = Arc::new(checkpoint);
     let mut levels = Vec::new();
     for (sink, opened) in tables.iter().enumerate() {
         levels.push(named(chain::audit(&opened.facts, &checkpoint), opened, &tables));
@@ -142,21 +144,30 @@ fn read_rows(
     if tables.iter().any(|t| t.table.txns().keys().any(|app| is_other(app))) {
         audit.expect_other_streams();
     }
+    if tables.iter().any(|t| files::holds_rows_of_others(&t.facts)) {
+        audit.expect_rows_of_others();
+    }
+    let mut files = Vec::new();
     for opened in tables {
         for file in opened.table.active_files()? {
             let adder = adder(&opened.facts, &file.path);
-            let by_other = adder.is_some_and(|commit| commit.other_stream);
             let batch = adder.and_then(|commit| commit.mark.as_ref()).map(|mark| mark.batch);
-            let name: Arc<str> = file.path.as_str().into();
-            let columns = opened.table.partition_columns();
-            let read = place::read(&opened.dir, columns, &file, |at, offset| match by_other {
-                true => audit.row_of_other(at, offset),
-                false => audit.row(batch, &name, at, offset),
-            });
-            // The other files and tables are looked at all the same.
-            if let Err(error) = read {
-                audit.finding(Finding::unknown(batch, error.to_string()));
-            }
+            files.push((opened, file, adder, batch));
+        }
+    }
+    // Rows that somebody put into other files take the places that the batches' own files leave.
+    files.sort_by_key(|(_, _, _, batch)| batch.is_none());
+    for (opened, file, adder, batch) in files {
+        let by_other = adder.is_some_and(|commit| commit.other_stream);
+        let name: Arc<str> = file.path.as_str().into();
+        let columns = opened.table.partition_columns();
+        let read = place::read(&opened.dir, columns, &file, |at, offset| match by_other {
+            true => audit.row_of_other(at, offset),
+            false => audit.row(batch, &name, at, offset),
+        });
+        // The other files and tables are looked at all the same.
+        if let Err(error) = read {
+            audit.finding(Finding::unknown(batch, error.to_string()));
         }
     }
     Ok(audit)
@@ -233,40 +244,4 @@ fn read_query(checkpoint: &Path) -> Result<QueryId> {
     })?;
     let metadata = Metadata::decode(&bytes).map_err(|e| e.context(path.display()))?;
     Ok(metadata.id)
-}
-
-fn read_checkpoint(dir: &Path) -> Result<CheckpointFacts> {
-    let completed = names(&dir.join("commits"))?.iter().filter_map(|n| n.parse().ok()).max();
-    let folder = dir.join("millstream/ledger");
-    let mut ledger = BTreeMap::new();
-    let mut damaged = Vec::new();
-    for name in names(&folder)? {
-        let path = folder.join(&name);
-        let Ok(bytes) = std::fs::read(&path) else { continue };
-        let entries: Result<Vec<LedgerEntry>> = if name.contains('-') {
-            LedgerSegment::decode(&bytes).map(|segment| segment.entries)
-        } else if name.parse::<u64>().is_ok() {
-            LedgerEntry::decode(&bytes).map(|entry| vec![entry])
-        } else {
-            continue;
-        };
-        match entries {
-            Ok(entries) => ledger.extend(entries.into_iter().map(|e| (e.batch.0, e))),
-            Err(error) => damaged.push(error.context(path.display()).to_string()),
-        }
-    }
-    Ok(CheckpointFacts { completed, ledger, damaged })
-}
-
-/// Names in a directory; none if it does not exist.
-fn names(dir: &Path) -> Result<Vec<String>> {
-    let entries = match dir.read_dir() {
-        Ok(entries) => entries,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(e) => {
-            let message = format!("`{}` cannot be read.", dir.display());
-            return Err(Error::unavailable("VERIFY_UNREADABLE", message).caused_by(e));
-        }
-    };
-    Ok(entries.flatten().map(|e| e.file_name().to_string_lossy().into_owned()).collect())
 }

@@ -13,14 +13,16 @@
 //! against what the source still has of it, and against the rows that the pipeline's own plan makes
 //! of that (`replay`). Without the pipeline, the records themselves are what is compared.
 //!
-//! `gather` reads the facts from table and checkpoint, `source` those of the brokers; [`report`] is
-//! what people and programs get to see. Deletions and updates by users are notes, not violations.
+//! `gather` reads the facts from table and checkpoint (`history`), `source` those of the brokers;
+//! [`lives`] tells the lives of a topic apart that was deleted and created again. [`report`] is what people and programs get to see. Deletions and updates by users are notes, not violations.
 
 pub mod chain;
 pub mod compare;
 pub mod facts;
 pub mod files;
 mod gather;
+mod history;
+pub mod lives;
 mod place;
 pub mod places;
 mod replay;

@@ -2,10 +2,12 @@
 
 use super::compare::{SourceView, compare, read_by};
 use super::facts::CheckpointFacts;
+use super::lives::Lives;
 use super::places::Places;
 use super::report::{Finding, Level, LevelReport};
 use millstream_core::log::LedgerEntry;
 use millstream_core::offsets::TopicPartition;
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -15,13 +17,21 @@ const EXAMPLES_MAX: usize = 50;
 /// Collects rows and compares them with what the batches read.
 pub struct RowAudit {
     checkpoint: Arc<CheckpointFacts>,
+    lives: Lives,
     table: Places,
     ranges: BTreeMap<TopicPartition, Vec<(i64, i64)>>,
     rows: u64,
     /// Places of rows that other streams wrote, where this query has read too.
     elsewhere: Places,
+    /// Rows of other streams that cannot be compared: which life of their topic they are of is
+    /// not known.
+    elsewhen: u64,
     /// Whether other streams write to the table, so that rows may be theirs.
     shared: bool,
+    /// Whether somebody who is no stream may have added rows.
+    visited: bool,
+    /// Rows of such people, at places that the query has not read.
+    visitors: u64,
     /// Rows of batches that the ledger does not tell: too old for it, or in flight.
     beyond: u64,
     repeats: Vec<Repeat>,
@@ -45,9 +55,11 @@ struct Repeat {
 impl RowAudit {
     /// An audit against the ledger's ranges.
     pub fn new(checkpoint: Arc<CheckpointFacts>) -> Self {
+        let lives = Lives::of(&checkpoint);
         let mut ranges: BTreeMap<TopicPartition, Vec<(i64, i64)>> = BTreeMap::new();
         for entry in checkpoint.ledger.values() {
             for (partition, from, to) in read_by(entry) {
+                let partition = lives.of_batch(entry.batch.0, &partition).into_owned();
                 let of_partition = ranges.entry(partition).or_default();
                 match of_partition.last_mut() {
                     Some(last) if last.1 == from => last.1 = to,
@@ -57,11 +69,15 @@ impl RowAudit {
         }
         RowAudit {
             checkpoint,
+            lives,
             table: Places::default(),
             ranges,
             rows: 0,
             elsewhere: Places::default(),
+            elsewhen: 0,
             shared: false,
+            visited: false,
+            visitors: 0,
             beyond: 0,
             repeats: Vec::new(),
             unlisted_repeats: 0,
@@ -80,9 +96,16 @@ impl RowAudit {
         partition: &TopicPartition,
         offset: i64,
     ) {
+        let place = self.place(batch, partition, offset);
+        let partition = place.as_ref();
         let read = self.was_read(partition, offset);
         // Who rewrites files may put rows of several streams together.
         if !read && self.shared && batch.is_none() {
+            return;
+        }
+        // Without a whole ledger they may be of batches too old for it.
+        if !read && self.visited && batch.is_none() && self.covers(batch) {
+            self.visitors += 1;
             return;
         }
         self.rows += 1;
@@ -114,9 +137,16 @@ impl RowAudit {
         self.shared = true;
     }
 
+    /// Says that people who are no stream may have added rows of their own.
+    pub fn expect_rows_of_others(&mut self) {
+        self.visited = true;
+    }
+
     /// Takes one row that another stream wrote. It matters only if this query wrote it as well.
     pub fn row_of_other(&mut self, partition: &TopicPartition, offset: i64) {
-        if self.was_read(partition, offset) {
+        if self.lives.has_several(&partition.topic) {
+            self.elsewhen += 1;
+        } else if self.was_read(partition, offset) {
             self.elsewhere.insert(partition, offset);
         }
     }
@@ -126,6 +156,26 @@ impl RowAudit {
         ranges.is_some_and(|r| r.iter().any(|(from, to)| (*from..*to).contains(&offset)))
     }
 
+    /// The partition in the life of its topic that the row is of. Rows of an unknown batch, which
+    /// somebody put into another file, take the first place that is free.
+    fn place<'p>(
+        &self,
+        batch: Option<u64>,
+        partition: &'p TopicPartition,
+        offset: i64,
+    ) -> Cow<'p, TopicPartition> {
+        if let Some(batch) = batch.filter(|batch| self.covers(Some(*batch))) {
+            return self.lives.of_batch(batch, partition);
+        }
+        let mut places = self.lives.all(partition).filter(|at| self.was_read(at, offset));
+        let first = places.next().unwrap_or(Cow::Borrowed(partition));
+        if self.table.count(&first, offset) == 0 {
+            return first;
+        }
+        let free = places.find(|at| self.table.count(at, offset) == 0);
+        free.unwrap_or(first)
+    }
+
     /// Whether the ledger says what `batch` read; without a batch, whether it says it of all.
     fn covers(&self, batch: Option<u64>) -> bool {
         self.checkpoint.ledger.contains_key(&batch.unwrap_or(0))
@@ -133,13 +183,14 @@ impl RowAudit {
 
     /// Compares a batch with what its source still says. Call it after the last row.
     pub fn against_source(&mut self, entry: &LedgerEntry, view: &SourceView, others: bool) {
-        self.findings.extend(compare(entry, &self.table, view, others));
+        self.findings.extend(compare(entry, &self.table, &self.lives, view, others));
         if view.whole {
             self.compared.insert(entry.batch.0);
         }
         if view.rows.is_some() {
             for (partition, from, to) in &view.window {
-                self.settled.entry(partition.clone()).or_default().push((*from, *to));
+                let partition = self.lives.of_batch(entry.batch.0, partition).into_owned();
+                self.settled.entry(partition).or_default().push((*from, *to));
             }
         }
     }
@@ -157,6 +208,21 @@ impl RowAudit {
             self.findings.push(Finding::violation(None, format!("and {unlisted} more rows")));
         }
         self.written_twice();
+        if self.visitors > 0 {
+            let what = format!(
+                "{} rows are at places that no batch has read, in files that no batch wrote",
+                self.visitors
+            );
+            self.findings.push(Finding::note(None, what));
+        }
+        if self.elsewhen > 0 {
+            let what = format!(
+                "{} rows of other streams are of topics that were created again, and cannot be \
+                 compared with this query's",
+                self.elsewhen
+            );
+            self.findings.push(Finding::note(None, what));
+        }
         if self.beyond > 0 {
             let what = format!("{} rows are of batches that the ledger does not tell", self.beyond);
             self.findings.push(match self.checkpoint.ledger.contains_key(&0) {
@@ -242,6 +308,7 @@ impl RowAudit {
         let written: u64 = entry.rows_out.as_ref()?.iter().sum();
         let there: u64 = read_by(entry)
             .map(|(p, from, to)| {
+                let p = self.lives.of_batch(entry.batch.0, &p);
                 let distinct = self.table.range(&p, from, to).count() as u64;
                 // Where every record made a row, a repeat does not stand in for what is lost.
                 let copies = if read == written { 0 } else { self.table.copies(&p, from, to) };

@@ -87,6 +87,10 @@ pub(super) async fn audit(
                 covered.add(entry.batch.0, &view);
                 rows.against_source(entry, &view, others);
             }
+            // The records are those of a topic that is no longer there.
+            Err(error) if error.code() == "KAFKA_DATA_LOSS_TOPIC_RECREATED" => {
+                covered.gone.insert(entry.batch.0);
+            }
             Err(error) if is_gone(&error) || error.kind() == ErrorKind::DataLoss => {
                 let what = format!("cannot be compared with the source: {error}");
                 rows.finding(Finding::unknown(entry.batch.0, what));

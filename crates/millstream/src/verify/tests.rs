@@ -249,3 +249,134 @@ fn rows_that_the_ledger_does_not_tell_are_no_phantoms() {
     audit.row(Some(0), &"f".into(), &TopicPartition::new("t", 0), 3);
     assert_eq!(audit.finish(false, None).unknown, 1);
 }
+
+#[test]
+fn a_file_of_another_size_is_seen() {
+    files_say(
+        |t, _| {
+            t.live.insert("f1".into(), Some(2));
+        },
+        "`f1` is another file than was added: it has 2 bytes, not 1",
+    );
+}
+
+fn by_others(version: u64, operation: &str, added: &[&str], removed: &[&str]) -> CommitFacts {
+    CommitFacts {
+        version,
+        operation: operation.to_owned(),
+        other_stream: false,
+        mark: None,
+        added: added.iter().map(|name| file(*name)).collect(),
+        removed: removed.iter().map(|name| ((*name).to_owned(), true)).collect(),
+    }
+}
+
+#[test]
+fn a_restore_that_takes_a_batch_away_is_seen_and_one_that_does_not_is_none() {
+    files_say(
+        |t, _| {
+            t.live.remove("f3");
+            t.commits.push(by_others(4, "RESTORE", &[], &["f3"]));
+        },
+        "version 4 (RESTORE) took `f3` out of the table",
+    );
+    // Compacted, and back to before.
+    let (mut table, checkpoint) = whole();
+    table.commits.push(by_others(4, "OPTIMIZE", &["c"], &["f2", "f3"]));
+    table.commits.push(by_others(5, "RESTORE", &["f2", "f3"], &["c"]));
+    let report = files::audit(&table, &checkpoint, 0);
+    assert_eq!((report.violations, report.unknown), (0, 0), "{report:?}");
+    // A file that is removed and added in one entry is live: a deletion vector was put on it.
+    table.commits.push(by_others(6, "DELETE", &["f2"], &["f2"]));
+    assert_eq!(files::audit(&table, &checkpoint, 0).violations, 0);
+}
+
+#[test]
+fn a_checkpoint_put_back_is_told_from_a_batch_in_flight() {
+    let since = |planned, completed| {
+        let (planned, completed) = (Some(planned), Some(completed));
+        Some(super::facts::Since { planned, completed })
+    };
+    let older = |c: &mut CheckpointFacts| {
+        c.completed = Some(2);
+        c.ledger.remove(&3);
+        c.since = since(2, 2);
+    };
+    chain_says(|_, c| older(c), "the newest batch that the checkpoint has planned is 2");
+    let (table, mut checkpoint) = whole();
+    older(&mut checkpoint);
+    checkpoint.since = since(3, 2);
+    assert_eq!(chain::audit(&table, &checkpoint).violations, 0);
+    // Two batches went by while the table was looked at.
+    checkpoint.completed = Some(1);
+    checkpoint.ledger.remove(&2);
+    checkpoint.since = since(3, 3);
+    assert_eq!(chain::audit(&table, &checkpoint).violations, 0);
+}
+
+#[test]
+fn rows_that_others_added_are_no_phantoms_where_others_add_rows() {
+    let audit = |others: bool, batch| {
+        let (_, checkpoint) = whole();
+        let mut audit = RowAudit::new(Arc::new(checkpoint));
+        if others {
+            audit.expect_rows_of_others();
+        }
+        for offset in 0..40 {
+            audit.row(Some(0), &"f".into(), &TopicPartition::new("t", 0), offset);
+        }
+        audit.row(batch, &"g".into(), &TopicPartition::new("elsewhere", 0), 7);
+        audit.finish(false, None).violations
+    };
+    assert_eq!((audit(true, None), audit(false, None), audit(true, Some(1))), (0, 1, 1));
+}
+
+/// Batches 0 to 3 read offsets 0 to 19 of one life of the topic, and then of the next.
+fn two_lives() -> CheckpointFacts {
+    let (_, mut checkpoint) = whole();
+    for (batch, entry) in &mut checkpoint.ledger {
+        let from = i64::try_from(batch % 2).unwrap() * ROWS_A_BATCH;
+        let range = entry.sources[0].as_mut().unwrap();
+        range.start = Position(json!({"t": {"0": from}}));
+        range.end = Position(json!({"t": {"0": from + ROWS_A_BATCH}}));
+        range.detail = json!({"topics": {"t": format!("id {}", batch / 2)}});
+    }
+    checkpoint
+}
+
+#[test]
+fn offsets_of_another_life_of_a_topic_are_no_repeats() {
+    let audit = |rewritten: &[i64], more: Option<(Option<u64>, i64)>| {
+        let mut audit = RowAudit::new(Arc::new(two_lives()));
+        let place = TopicPartition::new("t", 0);
+        for row in (0..40).filter(|row| !rewritten.contains(row)) {
+            let batch = u64::try_from(row / ROWS_A_BATCH).unwrap();
+            audit.row(Some(batch), &"f".into(), &place, row % 20);
+        }
+        // Files of nobody's batch come last.
+        for row in rewritten {
+            audit.row(None, &"g".into(), &place, row % 20);
+        }
+        if let Some((batch, offset)) = more {
+            audit.row(batch, &"g".into(), &place, offset);
+        }
+        audit.finish(false, None)
+    };
+    assert_eq!(audit(&[], None).findings, []);
+    assert_eq!(audit(&[3, 23, 17, 38], None).findings, []);
+    for batch in [Some(0), None] {
+        let found = violations(&audit(&[3, 23], Some((batch, 3))));
+        assert_eq!(found, ["t-0 offset 3 is there again (`g`)"], "{batch:?}");
+    }
+    let found = violations(&audit(&[], Some((Some(2), 3))));
+    assert_eq!(found, ["t (created again, life 2)-0 offset 3 is there again (`g`)"]);
+    // A row of the first life does not stand in for one of the second.
+    let mut lost = RowAudit::new(Arc::new(two_lives()));
+    for row in (0..40).filter(|row| *row != 25) {
+        let batch = u64::try_from(row / ROWS_A_BATCH).unwrap();
+        lost.row(Some(batch), &"f".into(), &TopicPartition::new("t", 0), row % 20);
+    }
+    let lost = lost.finish(false, None);
+    assert_eq!(violations(&lost), ["1 of the records it read are missing"]);
+    assert_eq!(lost.findings[0].batch, Some(2));
+}
