@@ -4,8 +4,7 @@ alone: nothing of Millstream or Spark takes part.
     batches.py TABLE QUERY
 
 Prints one line of JSON per log entry with a `txn` of the query, in the order of the versions:
-`{"version": .., "batch": .., "ours": .., "rows": [[partition, offset], ..]}`, where `ours` says
-whether Millstream committed it. Older entries must still be there.
+`{"version": .., "batch": .., "rows": [[partition, offset], ..]}`. Older entries must still be there.
 """
 
 import json
@@ -31,9 +30,7 @@ def main() -> None:
             )
             columns = (data["partition"].to_pylist(), data["offset"].to_pylist())
             rows.extend(list(pair) for pair in zip(*columns))
-        ours = any("millstream" in a["commitInfo"] for a in actions if "commitInfo" in a)
-        line = {"version": int(entry.stem), "batch": batch[0], "ours": ours, "rows": rows}
-        print(json.dumps(line))
+        print(json.dumps({"version": int(entry.stem), "batch": batch[0], "rows": rows}))
 
 
 main()

@@ -18,18 +18,26 @@ mod spark;
 
 use cells::{Before, DECISIVE, Left, POINTS, POINTS_OF_ANOTHERS, is_full, record};
 use lake::Lake;
-use millstream_testkit::{KafkaHarness, reader, skip_or_fail};
+use millstream_testkit::{RealKafka, reader, skip_or_fail};
 use spark::{Spark, SparkParts};
 use std::time::{Duration, Instant};
+use tokio::sync::{MappedMutexGuard, Mutex, MutexGuard};
 
 /// Records that a turn finds in each partition: two batches and a bit.
 const RECORDS: usize = 30;
 
-fn parts() -> Option<(SparkParts, KafkaHarness)> {
+/// Spark's parts and the brokers of Apache Kafka.
+fn parts() -> Option<(SparkParts, String)> {
     let spark = skip_or_fail("real Spark", SparkParts::find())?;
-    let kafka = KafkaHarness::real()?;
     skip_or_fail("the deltalake reader", reader::python())?;
-    Some((spark, kafka))
+    Some((spark, RealKafka::shared()?.bootstrap_servers()))
+}
+
+/// The one Spark that all tests share, one after another: it starts slowly.
+async fn shared(parts: &SparkParts) -> MappedMutexGuard<'static, Spark> {
+    static SPARK: Mutex<Option<Spark>> = Mutex::const_new(None);
+    let spark = SPARK.lock().await;
+    MutexGuard::map(spark, |spark| spark.get_or_insert_with(|| parts.start()))
 }
 
 /// `verify` finds nothing wrong, whoever wrote which batch.
@@ -40,9 +48,9 @@ fn assert_clean(lake: &Lake, when: &str) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_checkpoint_goes_back_and_forth_between_spark_and_millstream() {
-    let Some((spark, kafka)) = parts() else { return };
-    let mut spark = spark.start();
-    let mut lake = Lake::new(&kafka, "handover").await;
+    let Some((parts, brokers)) = parts() else { return };
+    let mut spark = shared(&parts).await;
+    let mut lake = Lake::new(&brokers, "handover").await;
     for turn in 0..6 {
         lake.produce(RECORDS).await;
         if turn % 2 == 0 {
@@ -99,11 +107,11 @@ fn expected(point: &str) -> Left {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn spark_finishes_what_millstream_left_at_every_step() {
-    let Some((spark, kafka)) = parts() else { return };
-    let mut spark = spark.start();
+    let Some((parts, brokers)) = parts() else { return };
+    let mut spark = shared(&parts).await;
     let points = if is_full() { &POINTS[..] } else { &DECISIVE[..] };
     // In later batches, of one query: what one death leaves behind is there at the next.
-    let mut lake = Lake::new(&kafka, "later").await;
+    let mut lake = Lake::new(&brokers, "later").await;
     lake.produce(RECORDS).await;
     lake.spark(&mut spark);
     for point in points {
@@ -116,7 +124,7 @@ async fn spark_finishes_what_millstream_left_at_every_step() {
     // In the first batch, where there is no table yet.
     let points = if is_full() { &POINTS[..] } else { &["P4:after"] };
     for (at, point) in points.iter().enumerate() {
-        let mut lake = Lake::new(&kafka, &format!("first-{at}")).await;
+        let mut lake = Lake::new(&brokers, &format!("first-{at}")).await;
         lake.produce(RECORDS).await;
         lake.millstream_dies(point);
         let cell = format!("Millstream dies at {point} of the first batch");
@@ -124,7 +132,7 @@ async fn spark_finishes_what_millstream_left_at_every_step() {
         assert_eq!(left, expected(point), "{cell}");
     }
     // A batch with a partition that the batch before did not have.
-    lake.add_partition(&kafka).await;
+    lake.add_partition().await;
     lake.produce(RECORDS).await;
     lake.millstream_dies("P9:after");
     let cell = "Millstream dies at P9:after of a batch with a new partition";
@@ -156,8 +164,11 @@ impl Death {
                 let commits = lake.checkpoint().join("commits");
                 let half = format!(".{batch}.6d1c4f7e-8a54-4c0e-9f0a-0c3a4b8f6f10.tmp");
                 std::fs::write(commits.join(half), "v1\n{\"nextBatch").unwrap();
-                std::fs::write(commits.join(format!(".{batch}.crc")), b"crc\0\0\0\x02\0\x01\x02\x03\x04")
-                    .unwrap();
+                std::fs::write(
+                    commits.join(format!(".{batch}.crc")),
+                    b"crc\0\0\0\x02\0\x01\x02\x03\x04",
+                )
+                .unwrap();
             }
         }
     }
@@ -169,9 +180,9 @@ impl Death {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn millstream_finishes_what_spark_left_at_every_step() {
-    let Some((spark, kafka)) = parts() else { return };
-    let mut spark = spark.start();
-    let mut lake = Lake::new(&kafka, "later").await;
+    let Some((parts, brokers)) = parts() else { return };
+    let mut spark = shared(&parts).await;
+    let mut lake = Lake::new(&brokers, "spark-later").await;
     for death in Death::ALL {
         spark_leaves(&mut lake, &mut spark, death).await;
         let cell = format!("Spark dies in a later batch ({death:?})");
@@ -179,7 +190,7 @@ async fn millstream_finishes_what_spark_left_at_every_step() {
         assert_eq!(left, death.left(), "{cell}");
     }
     for (at, death) in Death::ALL.iter().enumerate().filter(|(at, _)| *at == 0 || is_full()) {
-        let mut lake = Lake::new(&kafka, &format!("first-{at}")).await;
+        let mut lake = Lake::new(&brokers, &format!("spark-first-{at}")).await;
         // Less than one batch.
         lake.produce(5).await;
         lake.spark(&mut spark);
@@ -268,10 +279,10 @@ impl Moment {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn millstream_takes_over_from_a_spark_that_was_killed() {
-    let Some((parts, kafka)) = parts() else { return };
+    let Some((parts, brokers)) = parts() else { return };
     let kills = std::env::var("MILLSTREAM_INTEROP_KILLS").ok().and_then(|n| n.parse().ok());
     let kills: u64 = kills.unwrap_or(if is_full() { 20 } else { 1 });
-    let mut lake = Lake::new(&kafka, "killed").await;
+    let mut lake = Lake::new(&brokers, "killed").await;
     lake.produce(5).await;
     lake.millstream();
     for kill in 0..kills {

@@ -7,20 +7,51 @@ use std::io::Write as _;
 /// Fault points of a batch, in their order. At those before `P4:after` nothing is fixed yet; from
 /// `P13:after` on the batch is complete.
 pub const POINTS: [&str; 26] = [
-    "P0:before", "P0:after", "P1:before", "P1:after", "P3:before", "P3:after", "P4:before",
-    "P4:inside", "P4:after", "P6:before", "P8:before", "P8:after", "P9:before", "P9:after",
-    "P10:before", "P10:after", "P11:before", "P11:inside", "P11:after", "P13:before",
-    "P13:inside", "P13:after", "P14:before", "P14:after", "P15:before", "P15:after",
+    "P0:before",
+    "P0:after",
+    "P1:before",
+    "P1:after",
+    "P3:before",
+    "P3:after",
+    "P4:before",
+    "P4:inside",
+    "P4:after",
+    "P6:before",
+    "P8:before",
+    "P8:after",
+    "P9:before",
+    "P9:after",
+    "P10:before",
+    "P10:after",
+    "P11:before",
+    "P11:inside",
+    "P11:after",
+    "P13:before",
+    "P13:inside",
+    "P13:after",
+    "P14:before",
+    "P14:after",
+    "P15:before",
+    "P15:after",
 ];
 
 /// The part of them that a plain test run takes: one of each state that can be told apart on disk.
-pub const DECISIVE: [&str; 5] =
-    ["P4:inside", "P4:after", "P9:after", "P11:inside", "P13:inside"];
+pub const DECISIVE: [&str; 5] = ["P4:inside", "P4:after", "P9:after", "P11:inside", "P13:inside"];
 
 /// Fault points of a batch that another engine has planned.
 pub const POINTS_OF_ANOTHERS: [&str; 12] = [
-    "P6:before", "P8:before", "P8:after", "P9:before", "P9:after", "P10:after", "P11:before",
-    "P11:inside", "P11:after", "P13:before", "P13:inside", "P13:after",
+    "P6:before",
+    "P8:before",
+    "P8:after",
+    "P9:before",
+    "P9:after",
+    "P10:after",
+    "P11:before",
+    "P11:inside",
+    "P11:after",
+    "P13:before",
+    "P13:inside",
+    "P13:after",
 ];
 
 /// Whether everything is run, and not only the part that a plain test run takes.
@@ -50,7 +81,7 @@ pub struct Before {
 impl Before {
     pub fn of(lake: &Lake) -> Before {
         let (newest, completed) = lake.newest();
-        let batches = lake.batches();
+        let batches = lake.entries();
         let left = match newest {
             batch if batch == completed => Left::Settled,
             Some(batch) if batches.iter().any(|b| b.batch == batch) => Left::Committed,
@@ -64,7 +95,7 @@ impl Before {
     pub fn after(&self, lake: &Lake, when: &str) -> String {
         let (newest, completed) = lake.newest();
         assert_eq!(newest, completed, "{when}: the newest batch is not complete");
-        let batches = lake.batches();
+        let batches = lake.entries();
         let more = batches.len() - self.in_table;
         let Some(batch) = self.batch else {
             assert!(more > 0, "{when}: nothing was done");

@@ -2,7 +2,7 @@
 //! each turn.
 
 use crate::spark::Spark;
-use millstream_testkit::{KafkaHarness, Ledger, Producer, TestRecord, reader, repository_root};
+use millstream_testkit::{Admin, Ledger, Producer, TestRecord, reader, repository_root};
 use millstream_wire::Codec;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -18,12 +18,11 @@ const SIGABRT: i32 = 6;
 /// Offsets by partition.
 type Offsets = BTreeMap<i32, i64>;
 
-/// One batch of the query, as the table has it.
+/// An entry of the table's log that holds a batch of the query.
 #[derive(Debug, Clone)]
-pub struct TableBatch {
+pub struct Entry {
     pub version: u64,
     pub batch: u64,
-    pub rows: Vec<(i32, i64)>,
     /// Whether Millstream committed it.
     pub ours: bool,
 }
@@ -38,18 +37,17 @@ pub struct Lake {
 }
 
 impl Lake {
-    pub async fn new(kafka: &KafkaHarness, topic: &str) -> Lake {
-        kafka.admin().await.create_topic(topic, PARTITIONS).await;
-        let directory = tempfile::tempdir().unwrap();
+    pub async fn new(brokers: &str, topic: &str) -> Lake {
+        Admin::connect(brokers).await.create_topic(topic, PARTITIONS).await;
         let lake = Lake {
             topic: topic.to_owned(),
-            brokers: kafka.bootstrap_servers(),
-            producer: kafka.producer().await,
+            brokers: brokers.to_owned(),
+            producer: Producer::connect(brokers).await,
             partitions: PARTITIONS,
             ledger: Ledger::new(),
-            directory,
+            directory: tempfile::tempdir().unwrap(),
         };
-        std::fs::write(lake.path("pipeline.sql"), lake.pipeline("")).unwrap();
+        lake.write_pipeline("");
         lake
     }
 
@@ -65,16 +63,17 @@ impl Lake {
         self.path("lake/_checkpoints/t/t")
     }
 
-    /// The flow, with more options of its source.
-    pub fn pipeline(&self, options: &str) -> String {
-        format!(
+    /// Writes the flow's file, with more options of its source.
+    pub fn write_pipeline(&self, options: &str) {
+        let text = format!(
             "CREATE OR REFRESH STREAMING TABLE t AS
              SELECT CAST(value AS STRING) AS v, topic, partition, offset
              FROM STREAM read_kafka(bootstrapServers => '{}', subscribe => '{}',
                                     startingOffsets => 'earliest', maxOffsetsPerTrigger => {LIMIT}
                                     {options});",
             self.brokers, self.topic
-        )
+        );
+        std::fs::write(self.path("pipeline.sql"), text).unwrap();
     }
 
     /// Writes records into every partition.
@@ -88,9 +87,9 @@ impl Lake {
         }
     }
 
-    pub async fn add_partition(&mut self, kafka: &KafkaHarness) {
+    pub async fn add_partition(&mut self) {
         self.partitions += 1;
-        kafka.admin().await.add_partitions(&self.topic, self.partitions).await;
+        Admin::connect(&self.brokers).await.add_partitions(&self.topic, self.partitions).await;
     }
 
     /// What Spark is told, to run the same query.
@@ -157,10 +156,10 @@ impl Lake {
 
     /// As [`Lake::audit`], without looking for what no batch has read yet.
     pub fn audit_batches(&self, when: &str) {
-        let mut seen: Vec<u64> = Vec::new();
-        for TableBatch { version, batch, mut rows, .. } in self.batches() {
-            assert!(!seen.contains(&batch), "{when}: version {version} has batch {batch} again");
-            seen.push(batch);
+        let seen: Vec<u64> = self.entries().iter().map(|entry| entry.batch).collect();
+        let each_once: Vec<u64> = (0..).take(seen.len()).collect();
+        assert_eq!(seen, each_once, "{when}: batches of the table's entries");
+        for (batch, mut rows) in self.rows_of_batches() {
             let Some(end) = self.offsets(batch) else { continue };
             let start = match batch.checked_sub(1) {
                 None => Offsets::new(),
@@ -180,26 +179,52 @@ impl Lake {
         }
     }
 
-    /// The table's batches, by its log and its files alone.
-    pub fn batches(&self) -> Vec<TableBatch> {
-        if !self.table().join("_delta_log").exists() {
+    /// Rows of the table's batches, by its log and its files alone.
+    fn rows_of_batches(&self) -> Vec<(u64, Vec<(i32, i64)>)> {
+        let Some(query) = self.query().filter(|_| self.table().join("_delta_log").exists()) else {
             return Vec::new();
-        }
+        };
         let output = Command::new(reader::python().unwrap())
             .arg(repository_root().join("tests/interop/batches.py"))
             .arg(self.table())
-            .arg(self.query())
+            .arg(query)
             .output()
             .expect("Python runs");
         assert!(output.status.success(), "{}", said(&output));
         let text = String::from_utf8(output.stdout).unwrap();
-        text.lines().map(|line| table_batch(&serde_json::from_str(line).unwrap())).collect()
+        let row = |row: &Value| (row[0].as_i64().unwrap() as i32, row[1].as_i64().unwrap());
+        let batch = |line: &str| {
+            let line: Value = serde_json::from_str(line).unwrap();
+            let rows = line["rows"].as_array().unwrap().iter().map(row).collect();
+            (line["batch"].as_u64().unwrap(), rows)
+        };
+        text.lines().map(batch).collect()
     }
 
-    fn query(&self) -> String {
-        let text = std::fs::read(self.checkpoint().join("metadata")).unwrap();
+    /// The table's entries with batches of the query, in the order of their versions.
+    pub fn entries(&self) -> Vec<Entry> {
+        let log = self.table().join("_delta_log");
+        let names = std::fs::read_dir(&log).into_iter().flatten().flatten();
+        let names = names.filter_map(|e| e.file_name().into_string().ok());
+        let mut versions: Vec<u64> =
+            names.filter_map(|n| n.strip_suffix(".json")?.parse().ok()).collect();
+        versions.sort_unstable();
+        let Some(query) = self.query() else { return Vec::new() };
+        let entry = |version: u64| {
+            let text = std::fs::read_to_string(log.join(format!("{version:020}.json"))).unwrap();
+            let actions: Vec<Value> =
+                text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+            let txn = actions.iter().find(|a| a["txn"]["appId"] == *query)?;
+            let ours = actions.iter().any(|a| a["commitInfo"]["millstream"].is_object());
+            Some(Entry { version, batch: txn["txn"]["version"].as_u64()?, ours })
+        };
+        versions.into_iter().filter_map(entry).collect()
+    }
+
+    fn query(&self) -> Option<String> {
+        let text = std::fs::read(self.checkpoint().join("metadata")).ok()?;
         let metadata: Value = serde_json::from_slice(&text).unwrap();
-        metadata["id"].as_str().unwrap().to_owned()
+        metadata["id"].as_str().map(str::to_owned)
     }
 
     /// Newest file of `offsets` and of `commits`.
@@ -232,7 +257,7 @@ impl Lake {
     /// Takes the table's newest entry back, as if its engine had died right before. Its data files
     /// stay, as they would.
     pub fn lose_newest_entry(&self, batch: u64) {
-        let newest = self.batches().pop().unwrap();
+        let newest = self.entries().pop().unwrap();
         assert_eq!(newest.batch, batch, "the newest entry is another batch's");
         let log = self.table().join("_delta_log");
         let version = format!("{:020}", newest.version);
@@ -245,7 +270,7 @@ impl Lake {
 
     /// Whether the newest version of the table is one at which Spark makes a checkpoint of it.
     pub fn is_at_table_checkpoint(&self) -> bool {
-        self.batches().last().is_some_and(|b| b.version.is_multiple_of(10))
+        self.entries().last().is_some_and(|b| b.version.is_multiple_of(10))
     }
 }
 
@@ -256,16 +281,6 @@ fn remove(directory: &Path, name: &str) {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => panic!("{name}: {e}"),
             _ => {}
         }
-    }
-}
-
-fn table_batch(line: &Value) -> TableBatch {
-    let pair = |row: &Value| (row[0].as_i64().unwrap() as i32, row[1].as_i64().unwrap());
-    TableBatch {
-        version: line["version"].as_u64().unwrap(),
-        batch: line["batch"].as_u64().unwrap(),
-        rows: line["rows"].as_array().unwrap().iter().map(pair).collect(),
-        ours: line["ours"].as_bool().unwrap(),
     }
 }
 
