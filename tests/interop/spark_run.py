@@ -10,11 +10,16 @@ output. The first line, before any command, is `{"jvm": PID}`.
         -> {"id": "..", "batches": [NUMBER, ..]} or {"error": ".."}
 
 The query is the one that the tests of `crates/cli/tests` run with Millstream, so that both can go on
-from one checkpoint and into one table. Spark ends when its standard input does.
+from one checkpoint and into one table. Spark is killed when its standard input ends: whoever gave commands is gone, and
+a query without brokers would never end by itself.
 """
 
 import json
+import os
+import queue
+import signal
 import sys
+import threading
 from pathlib import Path
 
 from pyspark.sql import SparkSession
@@ -29,8 +34,11 @@ def session(jars: str) -> SparkSession:
             "spark.sql.catalog.spark_catalog",
             "org.apache.spark.sql.delta.catalog.DeltaCatalog",
         )
-        .config("spark.sql.shuffle.partitions", "4")
         .config("spark.ui.enabled", "false")
+        # Small tables, few turns: less parallelism and quick compilation save most of the time.
+        .config("spark.sql.shuffle.partitions", "1")
+        .config("spark.databricks.delta.snapshotPartitions", "1")
+        .config("spark.driver.extraJavaOptions", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
         .getOrCreate()
     )
     spark.sparkContext.setLogLevel("ERROR")
@@ -63,12 +71,29 @@ def answer(message: dict) -> None:
     print(json.dumps(message), flush=True)
 
 
+def commands(jvm: int) -> queue.Queue:
+    """The lines of standard input, read by a thread that notices their end during a query too."""
+    lines: queue.Queue = queue.Queue()
+
+    def read() -> None:
+        for line in sys.stdin:
+            lines.put(json.loads(line))
+        os.kill(jvm, signal.SIGKILL)
+        os._exit(0)
+
+    threading.Thread(target=read, daemon=True).start()
+    return lines
+
+
 def main() -> None:
     spark = session(sys.argv[1])
-    answer({"jvm": int(spark._jvm.java.lang.ProcessHandle.current().pid())})
-    for line in sys.stdin:
+    jvm = int(spark._jvm.java.lang.ProcessHandle.current().pid())
+    lines = commands(jvm)
+    answer({"jvm": jvm})
+    while True:
+        command = lines.get()
         try:
-            answer(turn(spark, json.loads(line)))
+            answer(turn(spark, command))
         except Exception as error:  # whatever ends a query is the answer to its command
             answer({"error": str(error)})
 

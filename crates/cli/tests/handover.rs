@@ -224,6 +224,35 @@ async fn millstream_finishes_what_spark_left_at_every_step() {
     }
 }
 
+/// Spark knows no dead letters: a batch that it finished in between is not in them, which is said.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flow_with_dead_letters_is_refused_after_spark_has_gone_on() {
+    let Some((parts, brokers)) = parts() else { return };
+    let mut spark = shared(&parts).await;
+    let mut lake = Lake::new(&brokers, "letters").await;
+    lake.write_pipeline_with_dead_letters();
+    lake.produce(5).await;
+    lake.millstream();
+    lake.produce(5).await;
+    lake.millstream_dies("P9:after");
+    lake.spark(&mut spark);
+    let output = lake.run(None);
+    let said = lake::said(&output);
+    assert_eq!(output.status.code(), Some(3), "{said}");
+    assert!(said.contains("SINK_LEFT_OUT") && said.contains("letters does not hold it"), "{said}");
+    assert!(said.contains("another engine"), "{said}");
+    record("Millstream dies at P9:after of a flow with dead letters", "refused: SINK_LEFT_OUT");
+    // A batch that is in the dead letters already is finished by Spark, and Millstream goes on.
+    let mut lake = Lake::new(&brokers, "letters-there").await;
+    lake.write_pipeline_with_dead_letters();
+    lake.produce(5).await;
+    lake.millstream();
+    lake.produce(5).await;
+    lake.millstream_dies("P11:inside");
+    let cell = "Millstream dies between dead letters and table";
+    spark_finishes(&mut lake, &mut spark, cell).await;
+}
+
 /// Lets Spark go on, and die in its last batch.
 async fn spark_leaves(lake: &mut Lake, spark: &mut Spark, death: Death) {
     lake.produce(RECORDS).await;

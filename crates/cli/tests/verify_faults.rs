@@ -444,7 +444,6 @@ async fn what_users_may_do_is_no_fault() {
         ("z_order", None),
         ("vacuum", None),
         ("overwrite_a_partition", Some("WRITE")),
-        ("clean_up_the_log", None),
     ];
     for (at, (operation, name)) in operations.into_iter().enumerate() {
         lake.change_table(operation);
@@ -467,8 +466,37 @@ async fn what_users_may_do_is_no_fault() {
             std::fs::write(&lost, kept).unwrap();
         }
     }
+    // With the entries that name them, the reasons for what is missing are gone.
+    lake.change_table("clean_up_the_log");
+    let found = lake.verify(2);
+    silent(&found, &["chain", "files"]);
+    let says = "who took them away is not known";
+    assert!(found.iter().any(|f| f.severity == "unknown" && f.what.contains(says)), "{found:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_that_was_cleaned_up_is_no_fault() {
+    if skip_or_fail("the deltalake wheel", reader::python()).is_none() {
+        return;
+    }
+    let lake = Lake::new().await;
+    lake.change_table("append");
+    lake.change_table("optimize");
+    lake.change_table("clean_up_the_log");
     let versions = lake.versions();
     assert!(!versions.contains(&0), "the log was not cleaned up: {versions:?}");
+    silent(&lake.verify(0), &["chain", "files", "rows"]);
+    silent(&lake.verify_source(0), &["chain", "files", "rows"]);
+    lake.produce(5).await;
+    lake.run();
+    silent(&lake.verify_source(0), &["chain", "files", "rows"]);
+    // What the log still tells is found, and what it no longer tells is not known.
+    let version = *lake.versions().last().unwrap();
+    let lost = lake.files(version).remove(0);
+    std::fs::remove_file(lake.table().join(&lost)).unwrap();
+    let found = lake.verify(1);
+    violation(&found, "files", BATCHES, &format!("`{lost}` is not on disk"));
+    violation(&found, "rows", BATCHES, "5 of the records it read are missing");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

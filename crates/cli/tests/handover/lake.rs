@@ -47,7 +47,7 @@ impl Lake {
             ledger: Ledger::new(),
             directory: tempfile::tempdir().unwrap(),
         };
-        lake.write_pipeline("");
+        lake.write_pipeline();
         lake
     }
 
@@ -63,16 +63,31 @@ impl Lake {
         self.path("lake/_checkpoints/t/t")
     }
 
-    /// Writes the flow's file, with more options of its source.
-    pub fn write_pipeline(&self, options: &str) {
-        let text = format!(
-            "CREATE OR REFRESH STREAMING TABLE t AS
-             SELECT CAST(value AS STRING) AS v, topic, partition, offset
-             FROM STREAM read_kafka(bootstrapServers => '{}', subscribe => '{}',
-                                    startingOffsets => 'earliest', maxOffsetsPerTrigger => {LIMIT}
-                                    {options});",
+    /// Writes the flow's file: the query that Spark runs.
+    fn write_pipeline(&self) {
+        let rows = "CAST(value AS STRING) AS v, topic, partition, offset";
+        let text = format!("SELECT {rows} FROM STREAM {}", self.read_kafka(""));
+        self.write_flow(&text);
+    }
+
+    /// A flow with dead letters, whose table looks like that of the other.
+    pub fn write_pipeline_with_dead_letters(&self) {
+        let rows = "from_json(CAST(value AS STRING), 'v STRING') AS data, topic, partition, offset";
+        let source = self.read_kafka(", deadLetter => 'letters'");
+        let inner = format!("SELECT {rows} FROM STREAM {source}");
+        self.write_flow(&format!("SELECT data.v, topic, partition, offset FROM ({inner})"));
+    }
+
+    fn read_kafka(&self, options: &str) -> String {
+        format!(
+            "read_kafka(bootstrapServers => '{}', subscribe => '{}', \
+             startingOffsets => 'earliest', maxOffsetsPerTrigger => {LIMIT}{options})",
             self.brokers, self.topic
-        );
+        )
+    }
+
+    fn write_flow(&self, query: &str) {
+        let text = format!("CREATE OR REFRESH STREAMING TABLE t AS\n{query};\n");
         std::fs::write(self.path("pipeline.sql"), text).unwrap();
     }
 
@@ -81,7 +96,10 @@ impl Lake {
         for partition in 0..self.partitions {
             let ledger = &mut self.ledger;
             let records: Vec<TestRecord> = (0..records)
-                .map(|_| TestRecord::value(format!("{partition}:{}", ledger.next(partition))))
+                .map(|_| {
+                    let number = ledger.next(partition);
+                    TestRecord::value(format!("{{\"v\": \"{partition}:{number}\"}}"))
+                })
                 .collect();
             self.producer.produce(&self.topic, partition, &records, Codec::None).await;
         }

@@ -130,7 +130,10 @@ fn settled(facts: &Facts, intent: IntentFact) -> Result<Step, Refusal> {
     for sink in remembering(facts) {
         contradiction(sink, intent)?;
         if sink.newest == Probe::Absent && !sink.may_forget {
-            return Err(Refusal::sink_lost(&sink.name, intent.batch));
+            return Err(match Holders::of(facts).unmarked {
+                0 => Refusal::sink_lost(&sink.name, intent.batch),
+                _ => Refusal::left_out(&sink.name, intent.batch),
+            });
         }
     }
     Ok(Step::Plan { batch: intent.batch.next() })

@@ -135,6 +135,17 @@ impl Refusal {
         )
     }
 
+    pub(super) fn left_out(sink: &str, batch: BatchId) -> Self {
+        refuse(
+            ErrorKind::DataLoss,
+            "SINK_LEFT_OUT",
+            format!(
+                "Batch {batch} is complete, but {sink} does not hold it: another engine, which writes to one table only, has committed it to the flow's other sink. Records of that batch that belong in {sink} are not there."
+            ),
+            "Go on with the other engine; or start over with `millstream run --full-refresh`. A flow with several sinks cannot be shared with Spark.",
+        )
+    }
+
     pub(super) fn mark_missing(sink: &str, batch: BatchId) -> Self {
         refuse(
             ErrorKind::DataLoss,

@@ -92,6 +92,12 @@ fn a_settled_query_goes_on_unless_a_sink_contradicts() {
     assert_eq!(code(&settled(Probe::Ahead { newest: N.next() })), "CHECKPOINT_BEHIND_SINK");
     let other = Probe::Committed { attempt: Some(attempt(1)), digest_low_48: Some(1) };
     assert_eq!(code(&settled(other)), "BATCH_DIGEST_DIFFERS");
+    // Another engine has finished the batch, and knows one of the sinks only.
+    let mut beside = settled(Probe::Absent);
+    beside.sinks.push(sink(foreign()));
+    assert_eq!(code(&beside), "SINK_LEFT_OUT");
+    beside.sinks[1].newest = held(1);
+    assert_eq!(code(&beside), "SINK_LOST_BATCH");
     let mut forgetful = settled(Probe::Absent);
     forgetful.sinks[0].may_forget = true;
     assert_eq!(decide(&forgetful), Step::Plan { batch: N.next() });

@@ -33,14 +33,42 @@ pub struct SourceView {
     pub rows: Option<Places>,
 }
 
-/// Compares the rows of a table with what the source says. `others` says that somebody else
-/// changed rows of the table, who may have deleted what is missing.
+/// Why rows may be missing that the stream has written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Excuse {
+    /// For no reason: they are lost.
+    None,
+    /// Somebody else changed rows of the table, who may have deleted them.
+    Others,
+    /// Entries of the log that would say who deleted them are cleaned up.
+    Forgotten,
+}
+
+impl Excuse {
+    /// What it means that rows of a batch are missing.
+    pub fn finding(self, batch: u64, what: String) -> Finding {
+        match self {
+            Excuse::None => Finding::violation(batch, what),
+            Excuse::Others => {
+                Finding::note(batch, format!("{what}; others have changed the table's rows"))
+            }
+            Excuse::Forgotten => Finding::unknown(
+                batch,
+                format!(
+                    "{what}; who took them away is not known, as older entries of the log are gone"
+                ),
+            ),
+        }
+    }
+}
+
+/// Compares the rows of a table with what the source says.
 pub fn compare(
     entry: &LedgerEntry,
     table: &Places,
     lives: &Lives,
     view: &SourceView,
-    others: bool,
+    excuse: Excuse,
 ) -> Vec<Finding> {
     let sum = |rows: &Option<Vec<u64>>| rows.as_ref().map(|rows| rows.iter().sum::<u64>());
     let mut comparison = Comparison {
@@ -60,7 +88,7 @@ pub fn compare(
         let at = lives.of_batch(entry.batch.0, partition);
         comparison.partition(partition, &at, *from, *to);
     }
-    comparison.findings(entry.batch.0, others)
+    comparison.findings(entry.batch.0, excuse)
 }
 
 /// Places, the first of them named.
@@ -176,12 +204,9 @@ impl Comparison<'_> {
         }
     }
 
-    fn findings(self, batch: u64, others: bool) -> Vec<Finding> {
+    fn findings(self, batch: u64, excuse: Excuse) -> Vec<Finding> {
         let violation = |what: String| Finding::violation(batch, what);
-        let missing = |what: String| match others {
-            true => Finding::note(batch, format!("{what}; others have changed the table's rows")),
-            false => Finding::violation(batch, what),
-        };
+        let missing = |what: String| excuse.finding(batch, what);
         let mut findings = Vec::new();
         let certain = self.view.certain.len();
         if let Some(read) = self.read.filter(|read| *read < certain) {

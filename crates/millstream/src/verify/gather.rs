@@ -144,6 +144,10 @@ fn read_rows(
     if tables.iter().any(|t| t.table.txns().keys().any(|app| is_other(app))) {
         audit.expect_other_streams();
     }
+    for facts in tables.iter().map(|t| &t.facts).filter(|facts| !facts.is_whole()) {
+        let first = facts.commits.iter().find_map(|commit| commit.mark.as_ref());
+        audit.expect_forgotten_before(first.map_or(u64::MAX, |mark| mark.batch));
+    }
     if tables.iter().any(|t| files::holds_rows_of_others(&t.facts)) {
         audit.expect_rows_of_others();
     }

@@ -110,7 +110,12 @@ fn derived(dir: &Path, query: QueryId, batch: BatchId) -> Result<Option<LedgerEn
             None => decoded(dir, &paths::source_start(index), SourceStart::decode)?
                 .map(|(_, start)| start.position),
         };
-        entry.sources.push(end.zip(start).map(|(end, start)| range(start, end)));
+        entry.sources.push(match (start, end) {
+            (_, None) => None,
+            (Some(start), Some(end)) => Some(range(start, end)),
+            // As in a checkpoint that was made anew.
+            (None, Some(_)) => return Ok(None),
+        });
     }
     Ok(Some(entry))
 }
@@ -120,7 +125,7 @@ fn derived(dir: &Path, query: QueryId, batch: BatchId) -> Result<Option<LedgerEn
 fn range(start: Position, end: Position) -> SourceRange {
     let both = offsets(&start.0).zip(offsets(&end.0));
     let Some((mut from, to)) = both else { return SourceRange::new(start, end) };
-    for (partition, _) in &to.0 {
+    for partition in to.0.keys() {
         from.0.entry(partition.clone()).or_insert(0);
     }
     SourceRange::new(position(&from).unwrap_or(start), end)
@@ -211,7 +216,10 @@ mod tests {
         assert_eq!(ranges(1), [(place(0), 7, 9), (place(1), 0, 4)]);
         let since = since(dir.path()).unwrap();
         assert_eq!((since.planned, since.completed), (Some(2), Some(1)));
-        // Where the file before is purged, nothing is made up.
+        // Where it is not known where a batch began, nothing is made up.
+        std::fs::remove_file(dir.path().join("sources/0/0")).unwrap();
+        let derived = read(dir.path(), query).unwrap().derived;
+        assert_eq!(derived.into_iter().collect::<Vec<_>>(), [1]);
         std::fs::remove_file(dir.path().join("offsets/0")).unwrap();
         assert!(read(dir.path(), query).unwrap().ledger.is_empty());
     }

@@ -1,6 +1,6 @@
 //! Third level: topic, partition and offset of every row.
 
-use super::compare::{SourceView, compare, read_by};
+use super::compare::{Excuse, SourceView, compare, read_by};
 use super::facts::CheckpointFacts;
 use super::lives::Lives;
 use super::places::Places;
@@ -28,6 +28,8 @@ pub struct RowAudit {
     elsewhen: u64,
     /// Whether other streams write to the table, so that rows may be theirs.
     shared: bool,
+    /// First batch after which the log says all that was done to the table.
+    told_from: u64,
     /// Whether somebody who is no stream may have added rows.
     visited: bool,
     /// Rows of such people, at places that the query has not read.
@@ -76,6 +78,7 @@ impl RowAudit {
             elsewhere: Places::default(),
             elsewhen: 0,
             shared: false,
+            told_from: 0,
             visited: false,
             visitors: 0,
             beyond: 0,
@@ -137,6 +140,19 @@ impl RowAudit {
         self.shared = true;
     }
 
+    /// Says that the log tells what was done to the table from `batch` on only.
+    pub fn expect_forgotten_before(&mut self, batch: u64) {
+        self.told_from = self.told_from.max(batch);
+    }
+
+    fn excuse(&self, batch: u64, others: bool) -> Excuse {
+        match (others, batch < self.told_from) {
+            (true, _) => Excuse::Others,
+            (false, true) => Excuse::Forgotten,
+            (false, false) => Excuse::None,
+        }
+    }
+
     /// Says that people who are no stream may have added rows of their own.
     pub fn expect_rows_of_others(&mut self) {
         self.visited = true;
@@ -183,7 +199,8 @@ impl RowAudit {
 
     /// Compares a batch with what its source still says. Call it after the last row.
     pub fn against_source(&mut self, entry: &LedgerEntry, view: &SourceView, others: bool) {
-        self.findings.extend(compare(entry, &self.table, &self.lives, view, others));
+        let excuse = self.excuse(entry.batch.0, others);
+        self.findings.extend(compare(entry, &self.table, &self.lives, view, excuse));
         if view.whole {
             self.compared.insert(entry.batch.0);
         }
@@ -238,14 +255,14 @@ impl RowAudit {
             }
             match self.missing(entry) {
                 Some(0) => gapless += 1,
-                Some(n) if others => self.findings.push(Finding::note(
-                    entry.batch.0,
-                    format!("{n} rows are gone; others have changed the table's rows"),
-                )),
-                Some(n) => self.findings.push(Finding::violation(
-                    entry.batch.0,
-                    format!("{n} of the records it read are missing"),
-                )),
+                Some(n) => {
+                    let excuse = self.excuse(entry.batch.0, others);
+                    let what = match excuse {
+                        Excuse::None => format!("{n} of the records it read are missing"),
+                        _ => format!("{n} rows are gone"),
+                    };
+                    self.findings.push(excuse.finding(entry.batch.0, what));
+                }
                 None => (),
             }
         }
