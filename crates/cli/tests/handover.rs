@@ -239,7 +239,7 @@ async fn a_flow_with_dead_letters_is_refused_after_spark_has_gone_on() {
     let output = lake.run(None);
     let said = lake::said(&output);
     assert_eq!(output.status.code(), Some(3), "{said}");
-    assert!(said.contains("SINK_LEFT_OUT") && said.contains("letters does not hold it"), "{said}");
+    assert!(said.contains("SINK_LEFT_OUT") && said.contains("letters] does not hold it"), "{said}");
     assert!(said.contains("another engine"), "{said}");
     record("Millstream dies at P9:after of a flow with dead letters", "refused: SINK_LEFT_OUT");
     // A batch that is in the dead letters already is finished by Spark, and Millstream goes on.
