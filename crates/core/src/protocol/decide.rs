@@ -1,6 +1,7 @@
 //! From facts to the next step.
 
 use super::facts::{Facts, IntentFact, PreparedFact, SinkFact};
+use super::marks::reached;
 use super::refusal::Refusal;
 use crate::contract::Probe;
 use crate::error::{Error, ErrorKind};
@@ -81,6 +82,7 @@ pub(crate) fn fenced(newest: Epoch) -> Error {
 /// else.
 pub fn decide(facts: &Facts) -> Step {
     if facts.lease.newest > facts.lease.ours {
+        reached("a newer claim");
         return Step::Stop { newest: facts.lease.newest };
     }
     match decide_or_refuse(facts) {
@@ -92,36 +94,49 @@ pub fn decide(facts: &Facts) -> Step {
 fn decide_or_refuse(facts: &Facts) -> Result<Step, Refusal> {
     let log = &facts.log;
     if log.metadata_missing {
+        reached("metadata missing");
         return Err(Refusal::metadata_missing());
     }
     if let Some(damage) = log.damage.first() {
+        reached("damage");
         return Err(Refusal::damaged(damage));
     }
     if !log.holes.is_empty() {
+        reached("a hole");
         return Err(Refusal::hole(&log.holes));
     }
     match (log.intent, log.completed) {
         (None, None) => first_batch(facts),
-        (None, Some(completed)) => Err(Refusal::completion_without_intent(completed, None)),
+        (None, Some(completed)) => {
+            reached("completions without any intent");
+            Err(Refusal::completion_without_intent(completed, None))
+        }
         (Some(intent), Some(completed)) if completed == intent.batch => settled(facts, intent),
         (Some(intent), Some(completed)) if completed > intent.batch => {
+            reached("a completion after the newest intent");
             Err(Refusal::completion_without_intent(completed, Some(intent.batch)))
         }
         (Some(intent), completed) if completed == intent.batch.previous() => finish(facts, intent),
-        (Some(intent), completed) => Err(Refusal::completions_missing(intent.batch, completed)),
+        (Some(intent), completed) => {
+            reached("completions missing");
+            Err(Refusal::completions_missing(intent.batch, completed))
+        }
     }
 }
 
 /// No log at all: a new query, unless something remembers an older life of it.
 fn first_batch(facts: &Facts) -> Result<Step, Refusal> {
     if facts.log.history {
+        reached("logs gone, by our history");
         return Err(Refusal::logs_gone("its `millstream` directory"));
     }
     for sink in remembering(facts) {
         if sink.newest != Probe::Absent {
+            reached("logs gone, by a sink");
             return Err(Refusal::logs_gone(&sink.name));
         }
     }
+    reached("the first batch");
     Ok(Step::Plan { batch: BatchId(0) })
 }
 
@@ -131,11 +146,18 @@ fn settled(facts: &Facts, intent: IntentFact) -> Result<Step, Refusal> {
         contradiction(sink, intent)?;
         if sink.newest == Probe::Absent && !sink.may_forget {
             return Err(match Holders::of(facts).unmarked {
-                0 => Refusal::sink_lost(&sink.name, intent.batch),
-                _ => Refusal::left_out(&sink.name, intent.batch),
+                0 => {
+                    reached("a sink lost the completed batch");
+                    Refusal::sink_lost(&sink.name, intent.batch)
+                }
+                _ => {
+                    reached("another engine left a sink out");
+                    Refusal::left_out(&sink.name, intent.batch)
+                }
             });
         }
     }
+    reached("the next batch");
     Ok(Step::Plan { batch: intent.batch.next() })
 }
 
@@ -147,24 +169,41 @@ fn finish(facts: &Facts, intent: IntentFact) -> Result<Step, Refusal> {
         if let (Probe::Absent, Some(Probe::Absent)) = (&sink.newest, &sink.before) {
             let before = batch.previous().unwrap_or(batch);
             return Err(if sink.may_forget {
+                reached("a mark has expired");
                 Refusal::mark_missing(&sink.name, batch)
             } else {
+                reached("a sink lost the batch before");
                 Refusal::sink_lost(&sink.name, before)
             });
         }
     }
     let holders = Holders::of(facts);
     if holders.count == 0 {
+        reached("in no sink");
         return Ok(Step::Execute { batch });
     }
-    if holders.attempts.len() > 1 || (holders.unmarked > 0 && holders.unmarked < holders.count) {
+    if holders.attempts.len() > 1 {
+        reached("two attempts");
+        return Err(Refusal::sinks_disagree(batch));
+    }
+    if holders.unmarked > 0 && holders.unmarked < holders.count {
+        reached("with and without our mark");
         return Err(Refusal::sinks_disagree(batch));
     }
     match holders.attempts.first() {
         Some(attempt) => roll_forward(facts, batch, *attempt, holders.remaining),
-        None if !holders.remaining.is_empty() => Err(Refusal::attempt_unknown(batch)),
-        None if facts.stateful => Err(Refusal::state_not_adoptable(batch)),
-        None => Ok(Step::Complete { batch, adopt: Adopt::Nothing }),
+        None if !holders.remaining.is_empty() => {
+            reached("in some sinks, by an attempt without a name");
+            Err(Refusal::attempt_unknown(batch))
+        }
+        None if facts.stateful => {
+            reached("in every sink, by an attempt without a name, with state");
+            Err(Refusal::state_not_adoptable(batch))
+        }
+        None => {
+            reached("in every sink, by an attempt without a name");
+            Ok(Step::Complete { batch, adopt: Adopt::Nothing })
+        }
     }
 }
 
@@ -178,23 +217,38 @@ fn roll_forward(
     let sealed = facts.log.prepared.iter().find(|p| p.attempt == attempt);
     if remaining.is_empty() {
         return match sealed {
-            Some(_) => Ok(Step::Complete { batch, adopt: Adopt::Attempt(attempt) }),
+            Some(_) => {
+                reached("in every sink");
+                Ok(Step::Complete { batch, adopt: Adopt::Attempt(attempt) })
+            }
             None if facts.stateful => {
+                reached("in every sink, unsealed, with state");
                 Err(Refusal::prepared_gone(batch, attempt, "its `prepared` file is gone"))
             }
-            None => Ok(Step::Complete { batch, adopt: Adopt::Nothing }),
+            None => {
+                reached("in every sink, unsealed");
+                Ok(Step::Complete { batch, adopt: Adopt::Nothing })
+            }
         };
     }
     let lacking = remaining.iter().filter_map(|at| facts.sinks.get(*at));
     if let Some(unstaged) = lacking.into_iter().find(|sink| !sink.staged) {
+        reached("an unstaged sink lacks what a later one holds");
         return Err(Refusal::order_broken(&unstaged.name, batch));
     }
     match sealed {
         Some(PreparedFact { staged: true, .. }) => {
+            reached("in some sinks");
             Ok(Step::RollForward { batch, attempt, remaining })
         }
-        Some(_) => Err(Refusal::prepared_gone(batch, attempt, "its staged files are gone")),
-        None => Err(Refusal::prepared_gone(batch, attempt, "its `prepared` file is gone")),
+        Some(_) => {
+            reached("in some sinks, staged files gone");
+            Err(Refusal::prepared_gone(batch, attempt, "its staged files are gone"))
+        }
+        None => {
+            reached("in some sinks, unsealed");
+            Err(Refusal::prepared_gone(batch, attempt, "its `prepared` file is gone"))
+        }
     }
 }
 
@@ -237,10 +291,14 @@ fn remembering(facts: &Facts) -> impl Iterator<Item = &SinkFact> {
 /// Refuses a sink that is ahead, or that holds N with other contents.
 fn contradiction(sink: &SinkFact, intent: IntentFact) -> Result<(), Refusal> {
     match &sink.newest {
-        Probe::Ahead { newest } => Err(Refusal::behind(&sink.name, intent.batch, *newest)),
+        Probe::Ahead { newest } => {
+            reached("a sink is ahead");
+            Err(Refusal::behind(&sink.name, intent.batch, *newest))
+        }
         Probe::Committed { digest_low_48: Some(low), .. }
             if *low != intent.digest.low_48_bits() =>
         {
+            reached("another digest");
             Err(Refusal::digest_differs(&sink.name, intent.batch))
         }
         Probe::Committed { .. } | Probe::Absent => Ok(()),

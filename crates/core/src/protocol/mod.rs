@@ -43,6 +43,7 @@ mod doctor;
 mod doubt;
 mod facts;
 pub mod invariants;
+pub(crate) mod marks;
 pub mod paths;
 mod refusal;
 mod scan;

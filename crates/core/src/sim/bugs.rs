@@ -51,11 +51,50 @@ pub enum PlantedBug {
     PurgeUnfinished,
     /// Completion is reported before `commits/N` is written.
     ReportBeforeDurable,
+    /// Staged files are not synced before the attempt is sealed.
+    StagedNotSynced,
+    /// A run deletes the staged files of attempts that no sink names yet.
+    DeleteUnknownAttempts,
+    /// Recovery derives where a batch starts, new partitions from their present end, instead of
+    /// reading it from the intent.
+    RederiveStarts,
+    /// A run that comes second with `offsets/N` executes what it had planned itself.
+    IgnoreLostRace,
+    /// Whatever attempt the sink holds counts as the run's own.
+    AnyAttemptIsOurs,
+    /// A sink that has the number counts as having this attempt, without a probe.
+    AlreadyThereIsOurs,
+    /// Recovery takes the first sink's word for all of them.
+    AskFirstSinkOnly,
+    /// A sink is committed to without looking for the batch in its log.
+    CommitWithoutLooking,
+    /// An entry of a sink's log is written over an existing one.
+    OverwriteSinkEntry,
+    /// A damaged checkpoint is thrown away, and a new one begins with batch 0.
+    StartAnewOnDamage,
+    /// A run looks first and claims then.
+    LookBeforeClaim,
+    /// A batch that another engine committed counts as not committed.
+    UnmarkedIsAbsent,
+    /// `offsets/N` is written before the intent that it names.
+    OffsetsBeforeIntent,
+    /// A batch in doubt that no sink holds is left alone, and the next one is planned.
+    AbandonInDoubt,
+    /// A run that starts reads from the beginning, whatever the log says.
+    PositionsFromEarliest,
+    /// A roll-forward commits to one sink and completes.
+    RollForwardOneSink,
+    /// An attempt is not sealed if another one of the batch is.
+    OneSealPerBatch,
+    /// The sealed attempt is deleted when the first of several sinks has committed.
+    UnsealAfterFirstSink,
+    /// The newest completion is purged with the older ones.
+    PurgeNewestCompletion,
 }
 
 impl PlantedBug {
     /// All of them.
-    pub const ALL: [PlantedBug; 24] = [
+    pub const ALL: [PlantedBug; 43] = [
         PlantedBug::SkipProbe,
         PlantedBug::IgnoreDigest,
         PlantedBug::CompleteBeforeSinks,
@@ -80,5 +119,24 @@ impl PlantedBug {
         PlantedBug::ProbeWithoutFencing,
         PlantedBug::PurgeUnfinished,
         PlantedBug::ReportBeforeDurable,
+        PlantedBug::StagedNotSynced,
+        PlantedBug::DeleteUnknownAttempts,
+        PlantedBug::RederiveStarts,
+        PlantedBug::IgnoreLostRace,
+        PlantedBug::AnyAttemptIsOurs,
+        PlantedBug::AlreadyThereIsOurs,
+        PlantedBug::AskFirstSinkOnly,
+        PlantedBug::CommitWithoutLooking,
+        PlantedBug::OverwriteSinkEntry,
+        PlantedBug::StartAnewOnDamage,
+        PlantedBug::LookBeforeClaim,
+        PlantedBug::UnmarkedIsAbsent,
+        PlantedBug::OffsetsBeforeIntent,
+        PlantedBug::AbandonInDoubt,
+        PlantedBug::PositionsFromEarliest,
+        PlantedBug::RollForwardOneSink,
+        PlantedBug::OneSealPerBatch,
+        PlantedBug::UnsealAfterFirstSink,
+        PlantedBug::PurgeNewestCompletion,
     ];
 }

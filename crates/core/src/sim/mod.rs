@@ -20,10 +20,14 @@ mod oracle;
 mod rng;
 mod run;
 mod sinks;
+mod stats;
 mod world;
 
 pub use bugs::PlantedBug;
+pub use stats::{Faults, Stats};
 
+use crate::protocol::marks;
+use std::collections::BTreeSet;
 use world::World;
 
 /// What one seed did.
@@ -37,40 +41,14 @@ pub struct Outcome {
     pub stats: Stats,
 }
 
-/// Counts of one or more seeds.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Stats {
-    /// Steps of runs.
-    pub steps: u64,
-    /// Batches that were reported complete.
-    pub batches: u64,
-    /// Runs that were started.
-    pub runs: u64,
-    /// Faults: deaths, power losses, lost answers, late writes, damage, restored backups.
-    pub faults: u64,
-    /// Refusals that a person had to answer.
-    pub refusals: u64,
-    /// Batches that were rolled forward.
-    pub rolled_forward: u64,
-    /// Worlds that were tampered with in a way that no file of a backup could cure.
-    pub given_up: u64,
-}
-
-impl std::ops::AddAssign for Stats {
-    fn add_assign(&mut self, other: Stats) {
-        self.steps += other.steps;
-        self.batches += other.batches;
-        self.runs += other.runs;
-        self.faults += other.faults;
-        self.refusals += other.refusals;
-        self.rolled_forward += other.rolled_forward;
-        self.given_up += other.given_up;
-    }
-}
-
 /// Simulates one seed, with a planted bug or without.
 pub fn simulate(seed: u64, bug: Option<PlantedBug>) -> Outcome {
     World::new(seed, bug).simulate()
+}
+
+/// The branches of the decision that this thread has reached since it last asked.
+pub fn branches_reached() -> BTreeSet<&'static str> {
+    marks::take()
 }
 
 #[cfg(test)]

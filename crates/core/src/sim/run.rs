@@ -150,7 +150,8 @@ impl Run {
             Some(Ok(metadata)) => {
                 self.query = metadata.id;
                 world.settle(path);
-                self.phase = Phase::Claim;
+                let look_first = world.bug == Some(Bug::LookBeforeClaim);
+                self.phase = if look_first { Phase::Scan } else { Phase::Claim };
             }
             // Damaged, or missing although there are logs: the decision refuses it.
             Some(Err(_)) => self.look_unclaimed(world),
@@ -180,7 +181,8 @@ impl Run {
         let made = world.create(&paths::lease(epoch), bytes_of(&lease))?;
         if made || world.bug == Some(Bug::AcceptOlderEpoch) {
             self.epoch = epoch;
-            self.phase = Phase::Scan;
+            let looked = world.bug == Some(Bug::LookBeforeClaim);
+            self.phase = if looked { Phase::Decide } else { Phase::Scan };
             world.note(format_args!("run {} claims epoch {epoch}", self.id));
         }
         Ok(())
@@ -211,9 +213,24 @@ impl Run {
         if let Some(completed) = self.scan.newest_commits() {
             world.settle(&paths::commits(completed));
         }
+        if world.bug == Some(Bug::DeleteUnknownAttempts) {
+            self.delete_unknown(world);
+        }
         self.probes.clear();
         self.phase = Phase::Probe(0);
         Ok(())
+    }
+
+    /// A defective run tidies up before it knows the outcome of what it finds.
+    fn delete_unknown(&self, world: &mut World) {
+        let Some(newest) = self.scan.newest_offsets() else { return };
+        for sealed in self.scan.sealed() {
+            for sink in world.sinks.iter_mut().filter(|sink| sink.staged) {
+                if sink.probe(self.query, newest) == Probe::Absent {
+                    sink.delete_staged(sealed.attempt);
+                }
+            }
+        }
     }
 
     fn probe(&mut self, world: &mut World, at: usize) -> Result<(), Died> {
@@ -224,8 +241,10 @@ impl Run {
         let newest = self.scan.newest_offsets();
         let asked = newest.unwrap_or(BatchId(0));
         let in_doubt = newest.is_some() && self.scan.newest_commits() != newest;
-        let before = asked.previous().filter(|_| in_doubt).map(|before| sink.probe(before));
-        self.probes.push((sink.probe(asked), before));
+        let query = self.query;
+        let before = asked.previous().filter(|_| in_doubt);
+        let before = before.map(|before| sink.probe(query, before));
+        self.probes.push((sink.probe(query, asked), before));
         self.phase = Phase::Probe(at + 1);
         Ok(())
     }
@@ -236,8 +255,11 @@ impl Run {
         for sealed in &mut log.prepared {
             sealed.staged = world.sinks.iter().all(|sink| sink.has_staged(sealed.attempt));
         }
-        let sinks = world.sinks.iter().zip(&self.probes).enumerate();
-        let sinks = sinks.map(|(at, (sink, (newest, before)))| SinkFact {
+        let one_for_all = world.bug == Some(Bug::AskFirstSinkOnly);
+        let said = |at: usize| self.probes.get(if one_for_all { 0 } else { at });
+        let sinks = world.sinks.iter().enumerate();
+        let sinks = sinks.filter_map(|(at, sink)| Some((at, sink, said(at)?)));
+        let sinks = sinks.map(|(at, sink, (newest, before))| SinkFact {
             name: format!("sink {at}"),
             remembers: true,
             may_forget: false,
@@ -256,6 +278,10 @@ impl Run {
     }
 
     fn decide(&mut self, world: &mut World) -> Result<(), Died> {
+        if world.bug == Some(Bug::LookBeforeClaim) && self.epoch == Epoch(0) {
+            self.phase = Phase::Claim;
+            return Ok(());
+        }
         let facts = self.facts(world);
         let step = decide(&facts);
         world.note(format_args!("run {} decides {}", self.id, short(&step)));
@@ -267,21 +293,23 @@ impl Run {
         }
         match step {
             Step::Stop { .. } => self.phase = Phase::Stopped,
+            Step::Refuse(_)
+                if world.bug == Some(Bug::StartAnewOnDamage) && !facts.log.damage.is_empty() =>
+            {
+                world.disk.files.clear();
+                self.phase = Phase::Metadata;
+            }
             Step::Refuse(refusal) => {
                 // What looks wrong may be a newer run at work between two looks.
                 let fenced = self.is_fenced(world);
                 self.phase = if fenced { Phase::Stopped } else { Phase::Refused(refusal) };
             }
-            Step::Plan { batch } => {
-                self.next = batch;
-                if let Some(done) = batch.previous() {
-                    let offsets = self.scan.offsets(done).ok();
-                    self.positions = ends_of(offsets.as_ref().and_then(|o| o.sources.first()));
-                    self.previous = self.scan.digest(done).ok().map(|(digest, _)| digest);
-                }
-                self.phase = Phase::Plan;
+            Step::Plan { batch } => self.go_on_with(world, batch),
+            Step::Execute { batch } if world.bug == Some(Bug::AbandonInDoubt) => {
+                self.go_on_with(world, batch.next());
             }
             Step::Execute { batch } => {
+                world.stats.executed_again += 1;
                 self.take_up(world, batch, None);
                 if world.bug == Some(Bug::ReplanOnRecovery)
                     && let Some(work) = &mut self.work
@@ -295,6 +323,7 @@ impl Run {
                 self.roll_forward(world, batch, attempt, remaining);
             }
             Step::Complete { batch, adopt } => {
+                world.stats.found_complete += 1;
                 let attempt = match adopt {
                     Adopt::Attempt(attempt) => attempt,
                     Adopt::Nothing => AttemptId(Uuid::nil()),
@@ -306,13 +335,29 @@ impl Run {
         Ok(())
     }
 
+    fn go_on_with(&mut self, world: &World, batch: BatchId) {
+        self.next = batch;
+        if let Some(done) = batch.previous() {
+            let offsets = self.scan.offsets(done).ok();
+            self.positions = ends_of(offsets.as_ref().and_then(|o| o.sources.first()));
+            self.previous = self.scan.digest(done).ok().map(|(digest, _)| digest);
+        }
+        if world.bug == Some(Bug::PositionsFromEarliest) {
+            self.positions.clear();
+        }
+        self.phase = Phase::Plan;
+    }
+
     fn roll_forward(
         &mut self,
         world: &mut World,
         batch: BatchId,
         attempt: AttemptId,
-        remaining: Vec<usize>,
+        mut remaining: Vec<usize>,
     ) {
+        if world.bug == Some(Bug::RollForwardOneSink) {
+            remaining.truncate(1);
+        }
         let other = self.scan.sealed().into_iter().find(|p| p.attempt != attempt);
         match (world.bug, other) {
             (Some(Bug::ReexecuteInsteadOfRollForward), _) => {
@@ -344,7 +389,12 @@ impl Run {
         };
         let intent = self.scan.intent(batch).ok().flatten();
         let range = intent.as_ref().and_then(|i| i.sources.first()).and_then(Option::as_ref);
+        let end = ends(batch);
         let start = match (range, batch.previous()) {
+            _ if world.bug == Some(Bug::RederiveStarts) => {
+                let known = batch.previous().map(ends).unwrap_or_default();
+                known.iter().chain(world.ends.iter().skip(known.len())).copied().collect()
+            }
             (Some(range), _) => ends_of(Some(&Some(range.start.clone()))),
             (None, Some(before)) => ends(before),
             (None, None) => Vec::new(),
@@ -354,7 +404,6 @@ impl Run {
             given.unwrap_or_else(|| (new_attempt(world, batch), world.all_sinks()));
         let Ok((digest, planner)) = self.scan.digest(batch) else { return };
         self.previous = intent.and_then(|intent| intent.previous);
-        let end = ends(batch);
         let offsets = Vec::new();
         let work = Work { batch, digest, planner, start, end, attempt, remaining, offsets, sealed };
         self.work = Some(work);
@@ -375,6 +424,9 @@ fn misread(bug: Option<Bug>, probe: &Probe, digest: Option<Digest>) -> Probe {
     let digest_low_48 = digest.map(|d| d.low_48_bits());
     match (bug, probe) {
         (Some(Bug::SkipProbe), _) => Probe::Absent,
+        (Some(Bug::UnmarkedIsAbsent), Probe::Committed { digest_low_48: None, .. }) => {
+            Probe::Absent
+        }
         (Some(Bug::IgnoreDigest | Bug::SkipByNumberOnly), Probe::Committed { attempt, .. }) => {
             Probe::Committed { attempt: *attempt, digest_low_48 }
         }

@@ -1,7 +1,7 @@
 //! Sinks that remember: a log of commits, created exclusively, and staged files beside it.
 
 use crate::contract::{CommitTag, Probe};
-use crate::ids::{AttemptId, BatchId, Digest, Epoch};
+use crate::ids::{AttemptId, BatchId, Digest, Epoch, QueryId};
 use crate::protocol::invariants::Multiset;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -35,6 +35,8 @@ impl Takes {
 /// One entry of a sink's log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Entry {
+    /// Whose batch it is: a sink remembers by query.
+    pub(super) query: QueryId,
     pub(super) batch: BatchId,
     /// Name of the staged files.
     pub(super) attempt: AttemptId,
@@ -78,6 +80,8 @@ pub(super) struct SinkModel {
     pub(super) staged: bool,
     pub(super) log: Vec<Entry>,
     files: BTreeMap<AttemptId, Vec<Row>>,
+    /// Staged files that a power failure takes away.
+    unsynced: BTreeSet<AttemptId>,
     /// Open transactions of an unstaged sink.
     open: BTreeSet<AttemptId>,
     late: Vec<Late>,
@@ -90,15 +94,18 @@ impl SinkModel {
             staged,
             log: Vec::new(),
             files: BTreeMap::new(),
+            unsynced: BTreeSet::new(),
             open: BTreeSet::new(),
             late: Vec::new(),
         }
     }
 
-    pub(super) fn stage(&mut self, attempt: AttemptId, rows: Vec<Row>) {
+    pub(super) fn stage(&mut self, attempt: AttemptId, rows: Vec<Row>, durable: bool) {
         self.files.insert(attempt, rows);
         if !self.staged {
             self.open.insert(attempt);
+        } else if !durable {
+            self.unsynced.insert(attempt);
         }
     }
 
@@ -116,8 +123,12 @@ impl SinkModel {
         self.open.clear();
     }
 
-    pub(super) fn probe(&self, batch: BatchId) -> Probe {
-        match self.log.last() {
+    fn newest(&self, query: QueryId) -> Option<&Entry> {
+        self.log.iter().rfind(|entry| entry.query == query)
+    }
+
+    pub(super) fn probe(&self, query: QueryId, batch: BatchId) -> Probe {
+        match self.newest(query) {
             Some(newest) if newest.batch > batch => Probe::Ahead { newest: newest.batch },
             Some(newest) if newest.batch == batch => Probe::Committed {
                 attempt: newest.digest.map(|_| newest.attempt),
@@ -135,15 +146,15 @@ impl SinkModel {
         blindly: bool,
         durable: bool,
     ) -> Answer {
-        let held = self.log.last().is_some_and(|newest| newest.batch >= tag.batch);
+        let held = self.newest(tag.query).is_some_and(|newest| newest.batch >= tag.batch);
         if self.staged && held && !blindly {
             return Answer::AlreadyThere;
         }
         if !self.staged && !self.open.contains(&tag.attempt) {
             return Answer::Aborted;
         }
-        let (batch, attempt, epoch) = (tag.batch, tag.attempt, tag.epoch);
-        let entry = Entry { batch, attempt, digest: Some(tag.digest), epoch, durable };
+        let (query, batch, attempt, epoch) = (tag.query, tag.batch, tag.attempt, tag.epoch);
+        let entry = Entry { query, batch, attempt, digest: Some(tag.digest), epoch, durable };
         match luck {
             Luck::Good | Luck::AnswerLost => self.append(entry),
             Luck::NeverArrives => {}
@@ -153,15 +164,22 @@ impl SinkModel {
     }
 
     /// Another engine commits: by number, without our mark.
-    pub(super) fn commit_foreign(&mut self, batch: BatchId, name: AttemptId, rows: Vec<Row>) {
+    pub(super) fn commit_foreign(
+        &mut self,
+        query: QueryId,
+        batch: BatchId,
+        name: AttemptId,
+        rows: Vec<Row>,
+    ) {
         self.files.insert(name, rows);
         let epoch = Epoch(0);
-        self.append(Entry { batch, attempt: name, digest: None, epoch, durable: true });
+        self.append(Entry { query, batch, attempt: name, digest: None, epoch, durable: true });
     }
 
     /// A copy of the query commits: with our mark, of another intent.
     pub(super) fn commit_marked(
         &mut self,
+        query: QueryId,
         batch: BatchId,
         attempt: AttemptId,
         digest: Digest,
@@ -169,7 +187,8 @@ impl SinkModel {
     ) {
         self.files.insert(attempt, rows);
         let epoch = Epoch(0);
-        self.append(Entry { batch, attempt, digest: Some(digest), epoch, durable: true });
+        let digest = Some(digest);
+        self.append(Entry { query, batch, attempt, digest, epoch, durable: true });
     }
 
     fn append(&mut self, entry: Entry) {
@@ -182,12 +201,17 @@ impl SinkModel {
     }
 
     /// The oldest late write arrives. The log's next place is created exclusively; a transaction
-    /// must still be open. Answers whether it was let in.
-    pub(super) fn land_late(&mut self) -> bool {
+    /// must still be open. Answers whether it was let in. A store that does not create exclusively
+    /// puts it in the place of what is there.
+    pub(super) fn land_late(&mut self, exclusively: bool) -> bool {
         if self.late.is_empty() {
             return false;
         }
         let late = self.late.remove(0);
+        if !exclusively && let Some(taken) = self.log.get_mut(late.version) {
+            *taken = late.entry;
+            return true;
+        }
         let let_in = if self.staged {
             late.version == self.log.len()
         } else {
@@ -203,8 +227,25 @@ impl SinkModel {
         self.late.clear();
     }
 
+    /// Goes back to what it was some entries ago.
+    pub(super) fn restore(&mut self, entries: usize) {
+        self.log.truncate(self.log.len().saturating_sub(entries));
+    }
+
+    /// Deletes every file that no entry names. What it keeps untouched for days outlives a write
+    /// that is under way for minutes.
+    pub(super) fn clean_up(&mut self) {
+        let under_way = self.late.iter().map(|late| &late.entry);
+        let named: BTreeSet<AttemptId> =
+            self.log.iter().chain(under_way).map(|entry| entry.attempt).collect();
+        self.files.retain(|attempt, _| named.contains(attempt));
+    }
+
     pub(super) fn lose_power(&mut self) {
         self.log.retain(|entry| entry.durable);
+        for attempt in std::mem::take(&mut self.unsynced) {
+            self.files.remove(&attempt);
+        }
     }
 
     /// What a reader sees.

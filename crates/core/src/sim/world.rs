@@ -1,15 +1,14 @@
-//! Who moves next, which faults happen, and what a careful operator does about refusals.
+//! Who moves next, and which faults happen.
+
+mod others;
 
 use super::disk::Disk;
 use super::rng::Rng;
 use super::run::{Phase, Run};
-use super::sinks::{Luck, Row, SinkModel, Takes};
+use super::sinks::{Luck, SinkModel, Takes};
 use super::{Outcome, PlantedBug, Stats, oracle};
-use crate::contract::{Position, Probe};
-use crate::ids::{AttemptId, BatchId, Digest, Epoch};
-use crate::log::{CommitFile, Metadata, OffsetsFile, OffsetsMetadata};
-use crate::protocol::{Evidence, Repair, Scan, diagnose, paths};
-use serde_json::json;
+use crate::ids::{BatchId, Digest, Epoch};
+use crate::protocol::paths;
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 
@@ -19,8 +18,6 @@ const CHAOS_TICKS: u64 = 400;
 const CALM_TICKS: u64 = 4000;
 /// Most records of one world.
 const RECORDS_MAX: u32 = 60;
-/// Attempts of the operator to cure one tampered world.
-const CURES_MAX: u32 = 8;
 
 /// A run died inside an effect.
 #[derive(Debug)]
@@ -194,12 +191,14 @@ impl World {
         if !self.chaos || !self.rng.one_in(self.odds.unclear) {
             return Luck::Good;
         }
-        self.stats.faults += 1;
-        match self.rng.below(3) {
-            0 => Luck::AnswerLost,
-            1 => Luck::NeverArrives,
-            _ => Luck::ArrivesLate,
-        }
+        let faults = &mut self.stats.faults;
+        let (count, luck) = match self.rng.below(3) {
+            0 => (&mut faults.answers_lost, Luck::AnswerLost),
+            1 => (&mut faults.never_arrived, Luck::NeverArrives),
+            _ => (&mut faults.arrived_late, Luck::ArrivesLate),
+        };
+        *count += 1;
+        luck
     }
 
     // ---- what happens ----
@@ -210,7 +209,7 @@ impl World {
             80..=109 => self.land_late(),
             110..=119 => self.kill_one(),
             120..=125 => self.lose_power(),
-            126..=133 => self.old = Some(self.disk.clone()),
+            126..=133 => self.back_up(),
             134..=149 => self.tamper(),
             150..=164 => self.other_engine(),
             165..=199 => self.start_beside(),
@@ -236,10 +235,11 @@ impl World {
     }
 
     fn land_late(&mut self) {
+        let exclusively = self.bug != Some(PlantedBug::OverwriteSinkEntry);
         let at = self.rng.index(self.sinks.len());
         let Some(sink) = self.sinks.get_mut(at) else { return };
         if sink.has_late() {
-            let let_in = sink.land_late();
+            let let_in = sink.land_late(exclusively);
             self.note(format_args!("a late write to sink {at} arrives: {let_in}"));
         }
     }
@@ -250,7 +250,7 @@ impl World {
         }
         let at = self.rng.index(self.runs.len());
         let run = self.runs.swap_remove(at);
-        self.stats.faults += 1;
+        self.stats.faults.kills += 1;
         self.note(format_args!("run {} is killed in {:?}", run.id, run.phase));
     }
 
@@ -258,8 +258,16 @@ impl World {
         self.runs.clear();
     }
 
+    /// Copies the checkpoint, to be restored later. One without a claim is no checkpoint yet:
+    /// whoever restores that has begun a new query.
+    fn back_up(&mut self) {
+        if self.newest_epoch() > Epoch(0) {
+            self.old = Some(self.disk.clone());
+        }
+    }
+
     fn lose_power(&mut self) {
-        self.stats.faults += 1;
+        self.stats.faults.power_losses += 1;
         self.note(format_args!("power is lost"));
         self.kill_all();
         let content_unsynced = self.bug == Some(PlantedBug::ForgetFsync);
@@ -268,75 +276,6 @@ impl World {
         if self.violation.is_none() {
             self.violation = oracle::after_power_loss(self);
         }
-    }
-
-    /// Damages the newest files, or puts an old checkpoint in the place of the new one.
-    fn tamper(&mut self) {
-        if self.odds.tamper == 0 || !self.rng.one_in(8) || self.disk.files.is_empty() {
-            return;
-        }
-        self.kill_all();
-        self.stats.faults += 1;
-        let backup = self.disk.clone();
-        if self.rng.one_in(3) && self.copy_commits() {
-            self.backups.get_or_insert_default().push(backup);
-            return;
-        }
-        match self.old.take().filter(|_| self.rng.one_in(2)) {
-            Some(old) => {
-                self.note(format_args!("an old checkpoint is restored"));
-                self.disk = old;
-            }
-            None => self.damage(),
-        }
-        self.backups.get_or_insert_default().push(backup);
-    }
-
-    /// A copy of the checkpoint, somewhere else, has planned the batch in doubt differently and
-    /// commits it. Whether it did.
-    fn copy_commits(&mut self) -> bool {
-        let scan = self.disk.scan();
-        let log = scan.log();
-        let Some(intent) = log.intent.filter(|i| log.completed != Some(i.batch)) else {
-            return false;
-        };
-        let batch = intent.batch;
-        if self.sinks.iter().any(|sink| sink.probe(batch) != Probe::Absent) {
-            return false;
-        }
-        let start = batch.previous().map(|before| ends_at(&scan, before)).unwrap_or_default();
-        let rows = rows_between(&start, &self.ends);
-        let (attempt, other) =
-            (AttemptId(self.rng.uuid()), Digest::of(&self.rng.next().to_be_bytes()));
-        for sink in &mut self.sinks {
-            let taken = rows.iter().copied().filter(|row| sink.takes.takes(*row, 0));
-            sink.commit_marked(batch, attempt, other, taken.collect());
-        }
-        self.note(format_args!("a copy of the checkpoint commits batch {batch}"));
-        true
-    }
-
-    fn damage(&mut self) {
-        let scan = self.disk.scan();
-        let mut candidates = vec![paths::METADATA.to_owned()];
-        candidates.extend(scan.newest_offsets().map(paths::offsets));
-        candidates.extend(scan.newest_commits().map(paths::commits));
-        if let Some(dir) = scan.newest_offsets().map(paths::prepared_dir) {
-            candidates.extend(self.disk.list(&dir).iter().map(|name| format!("{dir}/{name}")));
-        }
-        let path = candidates.swap_remove(self.rng.index(candidates.len()));
-        let how = self.rng.below(3);
-        let at = self.rng.next();
-        if let Some(file) = self.disk.files.get_mut(&path) {
-            let len = file.bytes.len().max(1) as u64;
-            let at = usize::try_from(at % len).unwrap_or(0);
-            match how {
-                0 => file.bytes.truncate(at),
-                1 => file.bytes.iter_mut().skip(at).for_each(|byte| *byte = 0),
-                _ => self.disk.files.retain(|other, _| *other != path),
-            }
-        }
-        self.note(format_args!("`{path}` is damaged in way {how}"));
     }
 
     fn start(&mut self) {
@@ -367,12 +306,13 @@ impl World {
         }
         if self.chaos && self.rng.one_in(60) {
             run.asleep = self.rng.below(40);
+            self.stats.faults.pauses += 1;
         }
         self.stats.steps += 1;
         let before = run.phase.clone();
         match run.step(self) {
             Err(Died) => {
-                self.stats.faults += 1;
+                self.stats.faults.deaths += 1;
                 self.note(format_args!("run {} dies in {before:?}", run.id));
             }
             Ok(()) => match run.phase.clone() {
@@ -387,115 +327,17 @@ impl World {
         }
     }
 
-    /// What a careful operator does: what the doctor offers; else the newest backup.
-    fn answer_refusal(&mut self, code: &str) {
-        self.stats.refusals += 1;
-        if self.backups.is_none() {
-            return self.violate(format!("I10: refused without cause: {code}"));
-        }
-        self.cures += 1;
-        if self.cures > CURES_MAX {
-            self.given_up = true;
-            return;
-        }
-        if self.doctor() {
-            return;
-        }
-        match self.backups.as_mut().and_then(Vec::pop) {
-            Some(backup) => {
-                self.note(format_args!("the operator restores a backup"));
-                self.disk = backup;
-            }
-            None => self.given_up = true,
-        }
-    }
-
-    fn doctor(&mut self) -> bool {
-        let scan = self.disk.scan();
-        let wanted = Evidence::wanted(&scan);
-        let says = |sink: &SinkModel| wanted.iter().map(|b| (*b, sink.probe(*b))).collect();
-        let evidence = Evidence { sinks: self.sinks.iter().map(says).collect() };
-        let diagnosis = diagnose(&scan, &evidence, false);
-        let repairs: Vec<Repair> = diagnosis.repairs().cloned().collect();
-        for repair in &repairs {
-            self.note(format_args!("the doctor: {repair:?}"));
-            match repair {
-                Repair::Delete { path } => {
-                    self.disk.files.remove(path);
-                }
-                Repair::WriteCompletion { batch, next_watermark_ms } => {
-                    let bytes = CommitFile::new(*next_watermark_ms).encode();
-                    self.disk.put(&paths::commits(*batch), bytes, true);
-                }
-                Repair::WriteMetadata { id } => {
-                    self.disk.put(paths::METADATA, Metadata { id: *id }.encode(), true);
-                }
-                Repair::WriteLedger { .. } | Repair::SetAside { .. } => {
-                    self.violate("a repair of files that the simulator does not damage".into());
-                }
-            }
-        }
-        !repairs.is_empty()
-    }
-
-    /// Another engine of Spark's formats works on the checkpoint while no run of ours does: it
-    /// finishes the batch in doubt or plans one, and may die on the way.
-    fn other_engine(&mut self) {
-        let [sink] = self.sinks.as_slice() else { return };
-        let scan = self.disk.scan();
-        let log = scan.log();
-        let (Some(intent), true) = (log.intent, self.runs.is_empty()) else { return };
-        if self.backups.is_some() || !sink.staged || self.bug.is_some() {
-            return;
-        }
-        let ends_at = |batch: BatchId| ends_at(&scan, batch);
-        let in_doubt = log.completed != Some(intent.batch);
-        let (batch, start, end) = if in_doubt {
-            let start = intent.batch.previous().map(ends_at).unwrap_or_default();
-            (intent.batch, start, ends_at(intent.batch))
-        } else {
-            (intent.batch.next(), ends_at(intent.batch), self.ends.clone())
-        };
-        if start == end {
-            return;
-        }
-        self.note(format_args!("another engine works on batch {batch}"));
-        // It builds on what it sees; that this is durable by then is its own affair.
-        self.disk.files.values_mut().for_each(|file| file.durable = true);
-        if !in_doubt {
-            let metadata = OffsetsMetadata::default();
-            let end = Some(Position(json!(end)));
-            let bytes = OffsetsFile::new(metadata, vec![end]).encode();
-            self.plans.remove(&batch);
-            self.disk.put(&paths::offsets(batch), bytes, true);
-            if self.rng.one_in(3) {
-                return;
-            }
-        }
-        let name = AttemptId(self.rng.uuid());
-        let rows = rows_between(&start, &end);
-        if let Some(sink) = self.sinks.first_mut()
-            && sink.probe(batch) == Probe::Absent
-        {
-            sink.commit_foreign(batch, name, rows);
-            if self.rng.one_in(3) {
-                return;
-            }
-        }
-        self.disk.put(&paths::commits(batch), CommitFile::new(0).encode(), true);
-        self.reported = self.reported.max(Some(batch));
-    }
-
     /// No more faults: what is under way arrives or does not, then one run finishes everything.
     fn calm_down(&mut self) {
         self.note(format_args!("calm"));
         self.chaos = false;
         self.kill_all();
+        let exclusively = self.bug != Some(PlantedBug::OverwriteSinkEntry);
         for at in 0..self.sinks.len() {
             let arrives = self.rng.one_in(2);
             let Some(sink) = self.sinks.get_mut(at) else { continue };
             while sink.has_late() && arrives {
-                sink.land_late();
+                sink.land_late(exclusively);
             }
             sink.drop_late();
         }
@@ -511,21 +353,4 @@ impl World {
         }
         self.violate("I10: the last run does not come to an end".to_owned());
     }
-}
-
-/// Where a logged batch ends.
-fn ends_at(scan: &Scan, batch: BatchId) -> Vec<u32> {
-    let offsets = scan.offsets(batch).ok();
-    let end = offsets.and_then(|o| o.sources.into_iter().flatten().next());
-    end.and_then(|p| serde_json::from_value(p.0).ok()).unwrap_or_default()
-}
-
-fn rows_between(start: &[u32], end: &[u32]) -> Vec<Row> {
-    let mut rows = Vec::new();
-    for (partition, end) in end.iter().enumerate() {
-        let from = start.get(partition).copied().unwrap_or(0);
-        let partition = u8::try_from(partition).unwrap_or(u8::MAX);
-        rows.extend((from..*end).map(|offset| (partition, offset)));
-    }
-    rows
 }

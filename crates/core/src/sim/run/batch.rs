@@ -82,6 +82,10 @@ impl Run {
         let metadata =
             OffsetsMetadata { watermark_ms: 0, timestamp_ms: 0, conf, source_info: None };
         let offsets = OffsetsFile::new(metadata, vec![Some(position(end))]).encode();
+        if world.bug == Some(Bug::OffsetsBeforeIntent) {
+            world.create(&paths::offsets(batch), offsets.clone())?;
+            world.plans.insert(batch, digest);
+        }
         let _ = world.create(&paths::intent(id), bytes)?;
         Ok((offsets, digest))
     }
@@ -93,7 +97,8 @@ impl Run {
             world.plans.insert(work.batch, work.digest);
         }
         // Somebody else has fixed the batch: look what it is.
-        self.phase = if made { Phase::Stage(0) } else { Phase::Recheck };
+        let go_on = made || world.bug == Some(Bug::IgnoreLostRace);
+        self.phase = if go_on { Phase::Stage(0) } else { Phase::Recheck };
         Ok(())
     }
 
@@ -104,9 +109,10 @@ impl Run {
             return Ok(());
         };
         let all = rows(&work.start, &work.end);
+        let durable = world.bug != Some(Bug::StagedNotSynced);
         if let Some(sink) = world.sinks.get_mut(sink) {
             let taken = all.into_iter().filter(|row| sink.takes.takes(*row, self.version));
-            sink.stage(work.attempt, taken.collect());
+            sink.stage(work.attempt, taken.collect(), durable);
         }
         world.maybe_die()?;
         self.phase = Phase::Stage(at + 1);
@@ -120,6 +126,10 @@ impl Run {
 
     fn write_sealed(&mut self, world: &mut World) -> Result<(), Died> {
         let Some(work) = &mut self.work else { return Ok(()) };
+        let others = !world.disk.list(&paths::prepared_dir(work.batch)).is_empty();
+        if others && world.bug == Some(Bug::OneSealPerBatch) {
+            return Ok(());
+        }
         let prepared = Prepared {
             query: self.query,
             batch: work.batch,
@@ -174,7 +184,8 @@ impl Run {
         let durable = world.bug != Some(Bug::SinkNotSynced);
         let bug = world.bug;
         let Some(sink) = world.sinks.get_mut(index) else { return Ok(()) };
-        let mut answer = sink.commit(&tag, luck, false, durable);
+        let blindly = bug == Some(Bug::CommitWithoutLooking);
+        let mut answer = sink.commit(&tag, luck, blindly, durable);
         if answer == Answer::Unknown {
             match bug {
                 Some(Bug::DeleteStagedOnDoubt) => sink.delete_staged(work.attempt),
@@ -186,6 +197,9 @@ impl Run {
                 _ if !sink.staged => sink.fence(),
                 _ => {}
             }
+        }
+        if answer == Answer::AlreadyThere && bug == Some(Bug::AlreadyThereIsOurs) {
+            answer = Answer::Committed;
         }
         world.note(format_args!(
             "run {} commits {} to sink {index} with {luck:?}: {answer:?}",
@@ -216,6 +230,11 @@ impl Run {
         if world.bug == Some(Bug::CompleteAfterFirstSink) && at == 0 {
             self.write_completion(world)?;
         }
+        if world.bug == Some(Bug::UnsealAfterFirstSink)
+            && let Some(work) = &self.work
+        {
+            world.disk.files.remove(&paths::prepared(work.batch, work.attempt));
+        }
         self.phase = Phase::Commit(at + 1);
         Ok(())
     }
@@ -225,15 +244,20 @@ impl Run {
         let index = work.remaining.get(at).copied().unwrap_or(0);
         let Some(sink) = world.sinks.get(index) else { return Ok(()) };
         let staged = sink.staged;
-        let said = sink.probe(work.batch);
+        let said = sink.probe(self.query, work.batch);
         let probe = match world.bug {
-            Some(Bug::IgnoreDigest) => misread(world.bug, &said, Some(work.digest)),
+            Some(Bug::IgnoreDigest | Bug::UnmarkedIsAbsent) => {
+                misread(world.bug, &said, Some(work.digest))
+            }
             _ => said,
         };
         let resolved = resolve("the sink", &self.tag(&work), &probe);
         world.note(format_args!("run {} resolves {} as {resolved:?}", self.id, work.batch));
         match resolved {
             Resolved::Ours => self.committed(world, at)?,
+            Resolved::Lost { .. } if world.bug == Some(Bug::AnyAttemptIsOurs) => {
+                self.committed(world, at)?;
+            }
             Resolved::Absent if staged => self.phase = Phase::Commit(at),
             // The transaction is gone and its rows with it: execute again.
             Resolved::Absent | Resolved::Lost { .. } | Resolved::Overtaken => {
@@ -325,6 +349,9 @@ impl Run {
                     world.maybe_die()?;
                 }
             }
+        }
+        if world.bug == Some(Bug::PurgeNewestCompletion) {
+            world.disk.files.remove(&paths::commits(done));
         }
         Ok(())
     }
