@@ -58,6 +58,9 @@ fn ten_thousand_seeds_without_a_violation() {
     assert!(stats.rolled_forward > seeds / 20, "{stats:?}");
     assert!(stats.foreign_batches > seeds / 6, "{stats:?}");
     assert!(stats.given_up < seeds / 10, "{stats:?}");
+    if seeds < SEEDS {
+        return;
+    }
     for (kind, count) in stats.faults.by_kind() {
         assert!(count > seeds / 40, "{kind} are rare: {stats:?}");
     }

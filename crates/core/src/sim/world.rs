@@ -258,10 +258,15 @@ impl World {
         self.runs.clear();
     }
 
-    /// Copies the checkpoint, to be restored later. One without a claim is no checkpoint yet:
-    /// whoever restores that has begun a new query.
+    /// Whether somebody has claimed the checkpoint. Before that it is none yet: whoever empties or
+    /// restores it has begun a new query.
+    fn is_claimed(&self) -> bool {
+        self.newest_epoch() > Epoch(0)
+    }
+
+    /// Copies the checkpoint, to be restored later.
     fn back_up(&mut self) {
-        if self.newest_epoch() > Epoch(0) {
+        if self.is_claimed() {
             self.old = Some(self.disk.clone());
         }
     }

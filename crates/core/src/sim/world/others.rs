@@ -14,7 +14,7 @@ const CURES_MAX: u32 = 8;
 impl World {
     /// Damages files, puts an old checkpoint in the place of the new one, or meddles with a sink.
     pub(super) fn tamper(&mut self) {
-        if self.odds.tamper == 0 || !self.rng.one_in(8) || self.disk.files.is_empty() {
+        if self.odds.tamper == 0 || !self.rng.one_in(8) || !self.is_claimed() {
             return;
         }
         self.kill_all();
