@@ -227,8 +227,9 @@ impl SinkModel {
         self.late.clear();
     }
 
-    /// Goes back to what it was some entries ago.
+    /// Goes back to what it was some entries ago. That takes longer than a write can be under way.
     pub(super) fn restore(&mut self, entries: usize) {
+        self.late.clear();
         self.log.truncate(self.log.len().saturating_sub(entries));
     }
 
