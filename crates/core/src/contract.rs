@@ -192,3 +192,45 @@ pub trait Sink: Send + Sync {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
+    /// A sink that says no more than it must.
+    struct Plain;
+
+    #[async_trait]
+    impl Sink for Plain {
+        fn describe(&self) -> String {
+            String::new()
+        }
+
+        fn identity(&self) -> serde_json::Value {
+            serde_json::Value::Null
+        }
+
+        fn is_exactly_once(&self) -> bool {
+            true
+        }
+
+        async fn probe(&self, _query: QueryId, _batch: BatchId) -> Result<Probe> {
+            Ok(Probe::Absent)
+        }
+
+        async fn commit(&self, _tag: &CommitTag, _staged: &Staged) -> Result<CommitOutcome> {
+            Err(crate::Error::internal("nobody commits here"))
+        }
+    }
+
+    #[test]
+    fn a_sink_is_staged_and_complete_and_forgets_nothing_unless_it_says_so() {
+        assert!(Plain.is_staged() && !Plain.may_forget());
+        let staged = Staged(serde_json::Value::Null);
+        let complete = pin!(Plain.staged_is_complete(&staged));
+        let answer = complete.poll(&mut Context::from_waker(Waker::noop()));
+        assert!(matches!(answer, Poll::Ready(Ok(true))));
+    }
+}

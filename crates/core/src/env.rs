@@ -30,3 +30,17 @@ impl Env for SystemEnv {
 
 /// A shared [`Env`].
 pub type SharedEnv = Arc<dyn Env>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_systems_clock_is_of_this_age_and_its_ids_are_fresh() {
+        let year_2026_ms = 1_767_225_600_000;
+        assert!(SystemEnv.now_ms() > year_2026_ms);
+        let (one, two) = (SystemEnv.uuid(), SystemEnv.uuid());
+        assert_ne!(one, two);
+        assert_eq!(one.get_version_num(), 4);
+    }
+}

@@ -177,3 +177,42 @@ impl std::error::Error for Error {
         self.0.source.as_ref().map(|s| s.as_ref() as _)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_kind_has_its_exit_status_and_its_name() {
+        use ErrorKind::{
+            Conflict, Corrupt, DataLoss, Exhausted, Fenced, Internal, Invalid, Unavailable,
+        };
+        let kinds =
+            [Internal, Invalid, DataLoss, Corrupt, Conflict, Fenced, Unavailable, Exhausted];
+        assert_eq!(kinds.map(ErrorKind::exit_status), [1, 2, 3, 4, 5, 6, 7, 8]);
+        let names = [
+            "internal",
+            "invalid",
+            "data-loss",
+            "corrupt",
+            "conflict",
+            "fenced",
+            "unavailable",
+            "exhausted",
+        ];
+        assert_eq!(kinds.map(ErrorKind::name), names);
+    }
+
+    #[test]
+    fn an_error_says_cause_source_and_cure_and_keeps_them_when_shared() {
+        let source = std::io::Error::other("disk");
+        let error = Error::corrupt("CODE", "Cause.").caused_by(source).cure("Cure.");
+        assert_eq!(error.to_string(), "[CODE] Cause. (disk) Cure.");
+        assert_eq!(format!("{error:?}"), "Corrupt: [CODE] Cause. (disk) Cure.");
+        let shared = error.clone();
+        let changed = shared.cure("Another.");
+        assert_eq!(changed.to_string(), "[CODE] Cause. (disk) Another.");
+        assert_eq!(error.to_string(), "[CODE] Cause. (disk) Cure.");
+        assert!(std::error::Error::source(&error).is_some());
+    }
+}

@@ -130,3 +130,26 @@ impl<'de> Deserialize<'de> for Digest {
         Digest::parse(&text).ok_or_else(|| serde::de::Error::custom("not a SHA-256 in hexadecimal"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_digest_is_printed_in_full_and_marked_by_its_end() {
+        let mut bytes = [0xFF; 32];
+        bytes[26..].copy_from_slice(&[1, 2, 3, 4, 5, 6]);
+        let digest = Digest(bytes);
+        assert_eq!(digest.low_48_bits(), 0x0102_0304_0506);
+        let text = format!("{}010203040506", "ff".repeat(26));
+        assert_eq!((digest.to_string(), format!("{digest:?}")), (text.clone(), text.clone()));
+        assert_eq!(Digest::parse(&text), Some(digest));
+    }
+
+    #[test]
+    fn batches_follow_each_other_from_0() {
+        assert_eq!(BatchId(0).previous(), None);
+        assert_eq!(BatchId(3).previous(), Some(BatchId(2)));
+        assert_eq!(BatchId(2).next(), BatchId(3));
+    }
+}

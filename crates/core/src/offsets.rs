@@ -74,3 +74,26 @@ impl Offsets {
         self.0.get(tp).copied()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sparks_json_comes_in_numeric_order() {
+        let text = r#"{"b":{"10":5,"2":-1,"0":0},"a":{"1":9}}"#;
+        let offsets = Offsets::parse(text).unwrap();
+        assert_eq!(offsets.to_json(), r#"{"a":{"1":9},"b":{"0":0,"2":-1,"10":5}}"#);
+        assert_eq!(offsets.get(&TopicPartition::new("b", 10)), Some(5));
+        assert_eq!(offsets.get(&TopicPartition::new("b", 1)), None);
+        assert_eq!(TopicPartition::new("b", 10).to_string(), "b-10");
+        assert_eq!(Offsets::default().to_json(), "{}");
+    }
+
+    #[test]
+    fn what_is_no_partition_is_refused() {
+        for text in [r#"{"a":{"-1":0}}"#, r#"{"a":{"x":0}}"#, r#"{"a":{"0":"1"}}"#, "[]", ""] {
+            assert_eq!(Offsets::parse(text).unwrap_err().code(), "KAFKA_OFFSETS_MALFORMED");
+        }
+    }
+}

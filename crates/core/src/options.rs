@@ -105,3 +105,57 @@ pub fn did_you_mean<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, c)| c)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn spec(name: &'static str) -> OptionSpec {
+        OptionSpec { name, scope: "", default: "", meaning: "", secret: false }
+    }
+    const TABLE: &[OptionSpec] = &[spec("startingOffsets"), spec("subscribe")];
+
+    #[test]
+    fn names_have_no_case_and_the_last_value_counts() {
+        let mut options: OptionMap = [("a", "1"), ("B", "2"), ("A", "3")].into_iter().collect();
+        assert_eq!(options.iter().collect::<Vec<_>>(), [("A", "3"), ("B", "2")]);
+        assert_eq!(
+            (options.get("a"), options.get("b"), options.get("c")),
+            (Some("3"), Some("2"), None)
+        );
+        assert!(!options.is_empty());
+        assert_eq!(options.remove("b"), Some("2".to_owned()));
+        assert_eq!((options.remove("b"), options.remove("a")), (None, Some("3".to_owned())));
+        assert!(options.is_empty());
+    }
+
+    #[test]
+    fn values_stay_out_of_debug_output() {
+        let options: OptionMap = [("name", "hidden")].into_iter().collect();
+        assert_eq!(format!("{options:?}"), r#"{"name"}"#);
+    }
+
+    #[test]
+    fn an_unknown_option_is_refused_with_the_nearest_name() {
+        let refuse = |name: &str| {
+            let options: OptionMap = [("SUBSCRIBE", "t"), (name, "x")].into_iter().collect();
+            refuse_unknown(&options, &[TABLE], "The source")
+        };
+        assert!(refuse("startingoffsets").is_ok());
+        let error = refuse("startingOfsets").unwrap_err();
+        assert_eq!(error.code(), "OPTION_UNKNOWN");
+        assert_eq!(error.cure_text(), Some("Did you mean `startingOffsets`?"));
+        assert_eq!(refuse("elephant").unwrap_err().cure_text(), None);
+    }
+
+    #[test]
+    fn near_is_a_third_of_the_longer_word() {
+        let near = |word| did_you_mean(word, ["abcdef", "xy"].into_iter());
+        assert_eq!(near("ABCDEF"), Some("abcdef"));
+        assert_eq!(near("abcd"), Some("abcdef"), "two of six");
+        assert_eq!(near("abc"), None, "three of six");
+        assert_eq!(near("xz"), Some("xy"), "one of two");
+        assert_eq!(near("zz"), None, "two of two");
+        assert_eq!(near("abcdefgh"), Some("abcdef"), "two of eight");
+    }
+}

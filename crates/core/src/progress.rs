@@ -262,6 +262,15 @@ mod tests {
     }
 
     #[test]
+    fn the_indented_form_says_the_same() {
+        let pretty = progress().pretty_json();
+        assert!(pretty.starts_with("{\n  \"id\": \"9aae6b48\","), "{pretty}");
+        let [pretty, plain] =
+            [pretty, progress().json()].map(|text| serde_json::from_str::<Value>(&text).unwrap());
+        assert_eq!(pretty, plain);
+    }
+
+    #[test]
     fn every_key_is_in_its_place() {
         let mut full = progress();
         full.input_rows_per_second = 0.5;

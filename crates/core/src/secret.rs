@@ -23,3 +23,15 @@ impl fmt::Debug for Secret {
         f.write_str("*********(redacted)")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_exposed_and_never_printed() {
+        let secret = Secret::new("hidden");
+        assert_eq!(secret.expose(), "hidden");
+        assert_eq!(format!("{secret:?}"), "*********(redacted)");
+    }
+}

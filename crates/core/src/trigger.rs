@@ -87,3 +87,52 @@ pub fn parse_interval(text: &str) -> Result<Duration> {
     }
     if body.is_empty() { Err(invalid()) } else { Ok(total) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ticks_are_multiples_since_the_epoch() {
+        let tick = |ms, now| Trigger::next_tick_ms(Duration::from_millis(ms), now);
+        assert_eq!((tick(10, 25), tick(10, 30), tick(10, -5)), (30, 40, 0));
+        assert_eq!(tick(0, 25), 25);
+        assert_eq!(Trigger::next_tick_ms(Duration::MAX, 25), i64::MAX);
+    }
+
+    #[test]
+    fn intervals_are_sparks() {
+        for (text, micros) in [
+            ("500", 500_000),
+            ("7 us", 7),
+            ("7 microseconds", 7),
+            ("7ms", 7_000),
+            ("7 Seconds", 7_000_000),
+            ("2 sec", 2_000_000),
+            ("15m", 900_000_000),
+            ("1 hour", 3_600_000_000),
+            ("1 d", 86_400_000_000),
+            ("interval 1 minute 30 seconds", 90_000_000),
+            ("1 minute 30 seconds 5 ms", 90_005_000),
+        ] {
+            assert_eq!(parse_interval(text).unwrap(), Duration::from_micros(micros), "{text}");
+        }
+        let overflow = format!("{} d", u64::MAX);
+        for text in ["", "interval", "-1 s", "ten seconds", "1 fortnight", "1.5 s", &overflow] {
+            assert_eq!(parse_interval(text).unwrap_err().code(), "INTERVAL_INVALID", "{text}");
+        }
+    }
+
+    #[test]
+    fn triggers_are_words_or_intervals() {
+        let parse = |text| Trigger::parse(text).unwrap();
+        for text in ["available-now", "AvailableNow", "AVAILABLE_NOW"] {
+            assert_eq!(parse(text), Trigger::AvailableNow);
+        }
+        assert_eq!(parse(" once "), Trigger::Once);
+        assert_eq!(parse("0 seconds"), Trigger::AsFastAsPossible);
+        assert_eq!(parse("10 seconds"), Trigger::ProcessingTime(Duration::from_secs(10)));
+        let error = Trigger::parse("twice").unwrap_err();
+        assert!(error.cure_text().unwrap().contains("`available-now`"), "{error}");
+    }
+}

@@ -140,6 +140,39 @@ fn cut_and_changed_files_have_different_codes() {
 }
 
 #[test]
+fn records_have_a_largest_size() {
+    let code = |bytes: usize| Lease::decode(&vec![0; bytes]).unwrap_err().code();
+    assert_eq!(code(256 << 20), "CHECKPOINT_FILE_TORN");
+    assert_eq!(code((256 << 20) + 1), "CHECKPOINT_FILE_DAMAGED");
+}
+
+#[test]
+fn json_keeps_every_kind_of_value() {
+    let text =
+        r#"{"a":1.5,"b":null,"c":"x\n","d":true,"e":-1,"f":18446744073709551615,"g":[[],{}]}"#;
+    assert_eq!(strict::parse(text).unwrap().to_string(), text);
+    assert!(strict::parse(r#"{"a":1,"a":1}"#).is_err());
+    assert!(strict::parse("1 2").is_err());
+}
+
+#[test]
+fn confs_are_taken_out_and_checksum_twins_have_hadoops_name() {
+    let mut conf = Conf::default();
+    conf.set("a", "1");
+    conf.set("b", "2");
+    conf.remove("a");
+    assert_eq!(conf.iter().collect::<Vec<_>>(), [("b", "2")]);
+    assert_eq!(hadoop_twin("7"), ".7.crc");
+}
+
+#[test]
+fn sources_of_version_2_have_plain_names() {
+    let text = "v2\n{\"batchWatermarkMs\":0,\"batchTimestampMs\":1,\"conf\":{}}\na_B9:1\nc:-";
+    let offsets = OffsetsFile::decode(text.as_bytes()).unwrap();
+    assert_eq!(offsets.sources, [Some(Position(json!(1))), None]);
+}
+
+#[test]
 fn a_newer_version_is_named_as_such() {
     let old = String::from_utf8(lease().encode().unwrap()).unwrap();
     let body = old.rsplit_once("sha256:").unwrap().0.replace("lease v1", "lease v2");
@@ -253,6 +286,9 @@ fn what_the_grammar_lets_one_notice_is_noticed() {
         (format!("v1\n{}\n1", line.replace("{}}", r#"{"spark.a":1}}"#)), "a conf that is no text"),
         (format!("v2\n{line}\n1"), "a source without a name"),
         (format!("v2\n{line}\na:1\na:2"), "a name twice"),
+        (format!("v2\n{line}\n:1"), "an empty name"),
+        (format!("v2\n{line}\na-b:1"), "a name that is none"),
+        ("v2\n\na:1".into(), "no metadata line"),
     ] {
         let error = OffsetsFile::decode(bytes.as_bytes()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Corrupt, "{why}");

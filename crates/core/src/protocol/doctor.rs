@@ -331,3 +331,6 @@ fn next_watermark(scan: &Scan, batch: BatchId, stateful: bool) -> Option<i64> {
         })
         .or_else(|| if stateful { None } else { Some(used(batch).unwrap_or(0)) })
 }
+
+#[cfg(test)]
+mod tests;

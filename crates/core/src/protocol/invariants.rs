@@ -136,3 +136,6 @@ pub fn watermark_never_goes_back(watermarks_ms: &[i64]) -> Option<String> {
         _ => None,
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -105,3 +105,41 @@ fn number(text: &str) -> Option<u64> {
     let value = text.parse::<u64>().ok()?;
     (value.to_string() == text).then_some(value)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_file_has_its_place() {
+        let (batch, id) = (BatchId(7), Uuid::from_u128(1));
+        let uuid = "00000000-0000-0000-0000-000000000001";
+        for (path, place) in [
+            (offsets(batch), "offsets/7".to_owned()),
+            (commits(batch), "commits/7".to_owned()),
+            (source_start(2), "sources/2/0".to_owned()),
+            (identity(0), "millstream/identity".to_owned()),
+            (identity(3), "millstream/identity.3".to_owned()),
+            (lease(Epoch(4)), "millstream/lease/4".to_owned()),
+            (intent(id), format!("millstream/intents/{uuid}")),
+            (prepared_dir(batch), "millstream/prepared/7".to_owned()),
+            (prepared(batch, AttemptId(id)), format!("millstream/prepared/7/{uuid}")),
+            (ledger(batch), "millstream/ledger/7".to_owned()),
+            (ledger_segment(BatchId(3), batch), "millstream/ledger/3-7".to_owned()),
+        ] {
+            assert_eq!(path, place);
+        }
+    }
+
+    #[test]
+    fn names_say_what_they_are_in_one_form_only() {
+        let revisions = ["identity", "identity.3", "identity.0", "identity.03", "identity3", "id"];
+        let found = revisions.map(identity_revision);
+        assert_eq!(found, [Some(0), Some(3), None, None, None, None]);
+        let range = |name| segment_range(name).map(|(first, last)| (first.0, last.0));
+        let names = ["3-7", "3-3", "7-3", "3-", "-3", "03-7", "3"];
+        assert_eq!(names.map(range), [Some((3, 7)), Some((3, 3)), None, None, None, None, None]);
+        let names = ["10", "2", "02", "+3", ".2.crc", ""].map(str::to_owned);
+        assert_eq!(numbers(&names), [2, 10]);
+    }
+}

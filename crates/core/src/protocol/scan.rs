@@ -330,3 +330,6 @@ fn holes(numbers: &[u64]) -> impl Iterator<Item = u64> {
         })
         .take(HOLES_MAX)
 }
+
+#[cfg(test)]
+pub(super) mod tests;

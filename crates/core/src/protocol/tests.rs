@@ -1,3 +1,4 @@
+use super::scan::tests::scan;
 use super::*;
 use crate::contract::{CommitTag, Probe};
 use crate::error::{Error, ErrorKind};
@@ -192,6 +193,24 @@ fn logs_that_do_not_fit_together_are_refused() {
 }
 
 #[test]
+fn refusals_name_a_few_files_and_the_cure_that_helps() {
+    let names = |n: usize| (0..n).map(|i| format!("offsets/{i}")).collect::<Vec<_>>();
+    let error = |n| Error::from(Refusal::hole(&names(n))).message().to_owned();
+    assert!(error(2).contains(": `offsets/0`, `offsets/1` missing."), "{}", error(2));
+    assert!(error(5).contains("`offsets/4` missing."), "{}", error(5));
+    assert!(error(7).contains("`offsets/4` and 2 more missing."), "{}", error(7));
+
+    let cure = |error: &Error| {
+        let refusal = Refusal::damaged(&Damage::new("offsets/5", error));
+        Error::from(refusal).cure_text().unwrap().to_owned()
+    };
+    let newer = OffsetsFile::decode(b"v3\n{}\n1").unwrap_err();
+    assert!(cure(&newer).starts_with("Use the release"), "{}", cure(&newer));
+    let torn = OffsetsFile::decode(b"").unwrap_err();
+    assert!(cure(&torn).contains("checkpoint doctor"), "{}", cure(&torn));
+}
+
+#[test]
 fn a_newer_claim_stops_everything_else() {
     let mut facts = in_doubt(vec![sink(Probe::Ahead { newest: BatchId(9) })]);
     facts.lease.newest = Epoch(3);
@@ -238,25 +257,10 @@ fn spark(planned: &[u64], completed: &[u64]) -> BTreeMap<String, Vec<u8>> {
     files
 }
 
-fn scan_of(files: &BTreeMap<String, Vec<u8>>) -> Scan {
-    let mut scan = Scan::new();
-    while let Some(want) = scan.wants().into_iter().next() {
-        match want {
-            Want::Read(path) => scan.supply_file(&path, files.get(&path).cloned()),
-            Want::List(dir) => {
-                let prefix = format!("{dir}/");
-                let names = files.keys().filter_map(|p| p.strip_prefix(&prefix));
-                scan.supply_list(&dir, names.map(str::to_owned).collect());
-            }
-        }
-    }
-    scan
-}
-
 #[test]
 fn another_engines_checkpoint_is_understood() {
     let files = spark(&[3, 4, 5], &[3, 4]);
-    let scan = scan_of(&files);
+    let scan = scan(&files);
     let log = scan.log();
     assert!(log.damage.is_empty() && log.holes.is_empty() && !log.metadata_missing);
     assert_eq!(log.completed, Some(BatchId(4)));
@@ -273,16 +277,16 @@ fn foreign_names_are_ignored_and_holes_are_not() {
     for name in [".2.crc", "007", "3.tmp", "-4", "+5", "6 ", ".3.0123.tmp"] {
         files.insert(format!("offsets/{name}"), Vec::new());
     }
-    assert_eq!(scan_of(&files).newest_offsets(), Some(BatchId(2)));
+    assert_eq!(scan(&files).newest_offsets(), Some(BatchId(2)));
     files.remove("offsets/1");
-    assert_eq!(scan_of(&files).log().holes, ["offsets/1"]);
+    assert_eq!(scan(&files).log().holes, ["offsets/1"]);
     // A huge number cannot make a huge list.
     files.insert("offsets/18446744073709551615".into(), Vec::new());
-    assert!(scan_of(&files).log().holes.len() <= 1001);
+    assert!(scan(&files).log().holes.len() <= 1001);
 }
 
 fn findings(files: &BTreeMap<String, Vec<u8>>, newest_in_sink: Option<u64>) -> Vec<Repair> {
-    let scan = scan_of(files);
+    let scan = scan(files);
     let says = |batch: BatchId| match newest_in_sink {
         Some(newest) if newest > batch.0 => Probe::Ahead { newest: BatchId(newest) },
         Some(newest) if newest == batch.0 => foreign(),
@@ -338,7 +342,7 @@ fn a_finding_has_the_code_of_the_refusal() {
         spark(&[3, 5], &[3]),
         spark(&[0], &[0, 1]),
     ] {
-        let scan = scan_of(&files);
+        let scan = scan(&files);
         let lease = LeaseFact { ours: Epoch(1), newest: Epoch(1) };
         let facts = Facts { lease, log: scan.log(), sinks: Vec::new(), stateful: false };
         let refused = decide(&facts).error().expect("a refusal").code();
@@ -355,7 +359,7 @@ fn a_finding_has_the_code_of_the_refusal() {
 fn without_sinks_the_doctor_repairs_nothing_that_needs_their_word() {
     let mut torn = spark(&[0, 1], &[0]);
     torn.insert("offsets/1".into(), Vec::new());
-    let diagnosis = diagnose(&scan_of(&torn), &Evidence::default(), false);
+    let diagnosis = diagnose(&scan(&torn), &Evidence::default(), false);
     assert_eq!(diagnosis.findings.len(), 1);
     assert!(!diagnosis.is_curable());
 }
