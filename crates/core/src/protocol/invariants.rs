@@ -4,7 +4,7 @@
 //! I7 (state) and I12 (secrets) have no predicate here: the first needs the state's own fold, the
 //! second a search through artefacts.
 
-use super::decide::{Step, decide};
+use super::decide::Step;
 use super::facts::{Facts, LogFact};
 use crate::ids::{AttemptId, BatchId, Digest, Epoch};
 use std::collections::BTreeMap;
@@ -99,17 +99,17 @@ pub fn completions_follow_intents(log: &LogFact) -> Option<String> {
 }
 
 /// I6: once a newer epoch is known, the run does nothing but stop.
-pub fn only_the_newest_advances(facts: &Facts) -> Option<String> {
-    (facts.lease.newest > facts.lease.ours && !matches!(decide(facts), Step::Stop { .. }))
+pub fn only_the_newest_advances(facts: &Facts, step: &Step) -> Option<String> {
+    (facts.lease.newest > facts.lease.ours && !matches!(step, Step::Stop { .. }))
         .then(|| format!("epoch {} goes on beside {}", facts.lease.ours, facts.lease.newest))
 }
 
 /// I9: damage, holes and missing metadata are refused.
-pub fn damage_is_refused(facts: &Facts) -> Option<String> {
+pub fn damage_is_refused(facts: &Facts, step: &Step) -> Option<String> {
     let log = &facts.log;
     let damaged = log.metadata_missing || !log.damage.is_empty() || !log.holes.is_empty();
     let fenced = facts.lease.newest > facts.lease.ours;
-    (damaged && !fenced && !matches!(decide(facts), Step::Refuse(_)))
+    (damaged && !fenced && !matches!(step, Step::Refuse(_)))
         .then(|| "a damaged checkpoint is used".to_owned())
 }
 

@@ -451,9 +451,9 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(8000))]
     #[test]
     fn every_combination_of_facts_has_a_safe_answer(facts in facts()) {
-        prop_assert_eq!(invariants::only_the_newest_advances(&facts), None);
-        prop_assert_eq!(invariants::damage_is_refused(&facts), None);
         let step = decide(&facts);
+        prop_assert_eq!(invariants::only_the_newest_advances(&facts, &step), None);
+        prop_assert_eq!(invariants::damage_is_refused(&facts, &step), None);
         prop_assert_eq!(invariants::at_most_one_redone(facts.log.completed, &step), None);
         let remembering = || facts.sinks.iter().filter(|s| s.remembers);
         let ours = |probe: &Probe| matches!(probe, Probe::Committed { .. });

@@ -285,8 +285,8 @@ impl Run {
         let facts = self.facts(world);
         let step = decide(&facts);
         world.note(format_args!("run {} decides {}", self.id, short(&step)));
-        let broken = invariants::only_the_newest_advances(&facts)
-            .or_else(|| invariants::damage_is_refused(&facts))
+        let broken = invariants::only_the_newest_advances(&facts, &step)
+            .or_else(|| invariants::damage_is_refused(&facts, &step))
             .or_else(|| invariants::at_most_one_redone(facts.log.completed, &step));
         if let Some(broken) = broken {
             world.violate(broken);

@@ -5,7 +5,9 @@ use crate::contract::{Position, Staged};
 use crate::error::ErrorKind;
 use crate::ids::{AttemptId, Digest, Epoch, RunId};
 use crate::log::Record as _;
-use crate::log::{CommitFile, Lease, Metadata, Metrics, OffsetsFile, OffsetsMetadata, Prepared};
+use crate::log::{
+    CommitFile, Lease, Metadata, Metrics, OffsetsFile, OffsetsMetadata, Prepared, Rebuilt,
+};
 use crate::protocol::Refusal;
 use crate::protocol::scan::tests::scan;
 use serde_json::{Value, json};
@@ -97,6 +99,12 @@ fn metadata_comes_back_from_other_files() {
     assert_eq!(cured, [delete(paths::METADATA), write.clone()]);
     files.remove(paths::METADATA);
     assert_eq!(repairs(&files, &[held()], false), [write]);
+
+    // Knowing the id does not help where another file is damaged.
+    let mut files = checkpoint(&[0, 1], &[0]);
+    files.insert(paths::lease(Epoch(1)), lease.encode().unwrap());
+    files.insert("offsets/1".into(), Vec::new());
+    assert!(repairs(&files, &[held()], false).is_empty());
 }
 
 #[test]
@@ -162,12 +170,11 @@ fn the_newest_completion_carries_the_only_sealed_attempts_watermark() {
     let mut files = half;
     files.extend([seal(1)]);
     assert_eq!(repairs(&files, &[held()], true), [delete("commits/1"), write(555)]);
+    // The attempt of another batch says nothing about this one.
+    assert_eq!(next_watermark(&scan(&files), BatchId(7), true), None);
     // Of two attempts nobody knows which.
     files.extend([seal(2)]);
     assert!(repairs(&files, &[held()], true).is_empty());
-
-    // The attempt of a later batch says nothing about this one.
-    assert_eq!(next_watermark(&scan(&files), BatchId(7), true), None);
 }
 
 #[test]
@@ -181,5 +188,10 @@ fn a_gap_at_the_end_is_not_a_hole_and_a_completion_needs_its_offsets() {
     assert_eq!(code(&checkpoint(&[0, 1, 2, 3], &[0, 2])), [HOLE]);
     assert_eq!(code(&checkpoint(&[0, 1], &[0, 1])), Vec::<String>::new());
     assert_eq!(code(&checkpoint(&[0], &[0, 1])), ["CHECKPOINT_COMMIT_WITHOUT_OFFSETS"]);
+    let rebuilt = Rebuilt { query: QUERY, batch: BatchId(5), digest: Digest::of(b"") };
+    let mut files = checkpoint(&[5], &[5]);
+    assert_eq!(code(&files), [HOLE]);
+    files.insert(paths::REBUILT.to_owned(), rebuilt.encode().unwrap());
+    assert_eq!(code(&files), Vec::<String>::new(), "it begins with batch 5");
     assert_eq!(code(&checkpoint(&[3, 5], &[3])), [HOLE, "CHECKPOINT_COMMITS_MISSING"]);
 }

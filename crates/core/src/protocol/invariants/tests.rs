@@ -1,4 +1,5 @@
 use super::super::facts::{Damage, IntentFact, LeaseFact};
+use super::super::refusal::Refusal;
 use super::*;
 use crate::log::{OffsetsFile, Planner};
 use uuid::Uuid;
@@ -91,24 +92,32 @@ fn facts(newest: u64) -> Facts {
     }
 }
 
-/// `decide` obeys these, so that facts alone cannot break them; what they look at is `decide`.
 #[test]
-fn decisions_obey() {
-    assert_eq!(only_the_newest_advances(&facts(2)), None);
-    assert_eq!(only_the_newest_advances(&facts(3)), None);
+fn an_overtaken_run_stops_and_a_damaged_checkpoint_is_refused() {
+    let plan = Step::Plan { batch: BatchId(0) };
+    let stop = Step::Stop { newest: Epoch(3) };
+    let refuse = Step::Refuse(Refusal::metadata_missing());
+    assert_eq!(only_the_newest_advances(&facts(2), &plan), None);
+    assert_eq!(only_the_newest_advances(&facts(3), &stop), None);
+    let beside = "epoch 2 goes on beside 3";
+    assert_eq!(only_the_newest_advances(&facts(3), &plan).unwrap(), beside);
+    assert_eq!(only_the_newest_advances(&facts(3), &refuse).unwrap(), beside);
+
+    assert_eq!(damage_is_refused(&facts(2), &plan), None);
     let error = OffsetsFile::decode(b"").unwrap_err();
-    let changes: [fn(&mut LogFact, &crate::error::Error); 4] = [
-        |_, _| {},
+    let changes: [fn(&mut LogFact, &crate::error::Error); 3] = [
         |log, _| log.metadata_missing = true,
         |log, _| log.holes.push("offsets/1".into()),
         |log, error| log.damage.push(Damage::new("offsets/1", error)),
     ];
     for change in changes {
-        for newest in [2, 3] {
-            let mut facts = facts(newest);
-            change(&mut facts.log, &error);
-            assert_eq!(damage_is_refused(&facts), None);
-        }
+        let (mut ours, mut overtaken) = (facts(2), facts(3));
+        change(&mut ours.log, &error);
+        change(&mut overtaken.log, &error);
+        assert_eq!(damage_is_refused(&ours, &plan).unwrap(), "a damaged checkpoint is used");
+        assert_eq!(damage_is_refused(&ours, &refuse), None);
+        // Whoever was overtaken stops, and leaves the damage to its successor.
+        assert_eq!(damage_is_refused(&overtaken, &stop), None);
     }
 }
 
