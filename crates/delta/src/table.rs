@@ -3,6 +3,7 @@
 use crate::features;
 use crate::log::actions::{AddFile, FileKey, Metadata, Protocol};
 use crate::log::checkpoint_read::{self, Wanted};
+use crate::log::checkpoint_write;
 use crate::log::entry::{self, CommitEntry};
 use crate::log::files::{LocalLog, LogFiles};
 use crate::log::snapshot::{Followed, Snapshot};
@@ -11,12 +12,13 @@ use millstream_types::StructType;
 use percent_encoding::percent_decode_str;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// A table at one version. Everything here blocks.
 #[derive(Debug)]
 pub struct DeltaTable {
     path: PathBuf,
-    files: LocalLog,
+    files: Arc<dyn LogFiles>,
     snapshot: Snapshot,
 }
 
@@ -28,8 +30,20 @@ impl DeltaTable {
     /// `DELTA_CHECKPOINT_CORRUPT`, or what the disk says.
     pub fn open(path: impl Into<PathBuf>) -> Result<Option<DeltaTable>> {
         let path = path.into();
-        let files = LocalLog::new(&path);
-        let Some(snapshot) = Snapshot::open(&files)? else { return Ok(None) };
+        let files = Arc::new(LocalLog::new(&path));
+        DeltaTable::open_log(path, files)
+    }
+
+    /// The same for a table whose log is kept by `files`.
+    ///
+    /// # Errors
+    /// Those of [`DeltaTable::open`].
+    pub fn open_log(
+        path: impl Into<PathBuf>,
+        files: Arc<dyn LogFiles>,
+    ) -> Result<Option<DeltaTable>> {
+        let path = path.into();
+        let Some(snapshot) = Snapshot::open(files.as_ref())? else { return Ok(None) };
         features::check_readable(&snapshot.protocol, &snapshot.metadata)?;
         Ok(Some(DeltaTable { path, files, snapshot }))
     }
@@ -39,8 +53,8 @@ impl DeltaTable {
     /// # Errors
     /// Those of [`DeltaTable::open`]; `DELTA_TABLE_REPLACED` if the table is gone.
     pub fn refresh(&mut self) -> Result<()> {
-        if self.snapshot.follow(&self.files)? == Followed::Lost {
-            self.snapshot = Snapshot::open(&self.files)?.ok_or_else(|| {
+        if self.snapshot.follow(self.files.as_ref())? == Followed::Lost {
+            self.snapshot = Snapshot::open(self.files.as_ref())?.ok_or_else(|| {
                 Error::new(
                     ErrorKind::Conflict,
                     "DELTA_TABLE_REPLACED",
@@ -106,7 +120,7 @@ impl DeltaTable {
     /// # Errors
     /// `DELTA_LOG_CORRUPT`, or what the disk says.
     pub fn read_commit(&self, version: u64) -> Result<Option<CommitEntry>> {
-        entry::read_full(&self.files, version)
+        entry::read_full(self.files.as_ref(), version)
     }
 
     /// The oldest version whose entry is in the log; `None` if there is none.
@@ -123,6 +137,16 @@ impl DeltaTable {
         Ok(versions.min())
     }
 
+    /// The version of the checkpoint that `_last_checkpoint` names and that is whole, by the names
+    /// of its files; a hint, which opening does not rely on.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn hinted_checkpoint(&self) -> Result<Option<u64>> {
+        let hinted = checkpoint_write::hinted(self.files.as_ref())?;
+        Ok(hinted.map(|written| written.checkpoint.version))
+    }
+
     /// The files that make up this version, sorted by path. Takes memory for all of them.
     ///
     /// # Errors
@@ -130,7 +154,7 @@ impl DeltaTable {
     /// [`DeltaTable::open`].
     pub fn active_files(&self) -> Result<Vec<AddFile>> {
         let mut live: Vec<AddFile> = Vec::new();
-        replay(&self.files, &self.snapshot, |add| live.push(add))?;
+        replay(self.files.as_ref(), &self.snapshot, |add| live.push(add))?;
         if let Some(file) = live.iter().find(|add| add.deletion_vector.is_some()) {
             return Err(features::unsupported(&format!(
                 "deletionVectors (rows of `{}` are deleted by one)",

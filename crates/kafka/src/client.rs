@@ -3,16 +3,23 @@
 
 mod cluster;
 mod connection;
+mod frame;
 mod group;
 mod offsets;
 mod retry;
+mod shape;
 
-pub(crate) use cluster::{Cluster, Metadata};
+pub(crate) use cluster::{Cluster, METADATA_VERSIONS, Metadata, read_metadata};
 #[cfg(test)]
 pub(crate) use cluster::{PartitionInfo, TopicInfo};
-pub(crate) use connection::Connection;
-pub(crate) use offsets::{AT_END, AT_START};
+pub(crate) use connection::{Connection, is_unsupported, read_versions};
+pub(crate) use frame::{decode_body, open_frame, read_frame};
+pub(crate) use group::{FIND_COORDINATOR_VERSIONS, OFFSET_COMMIT_VERSIONS, read_coordinator};
+pub(crate) use offsets::{
+    AT_END, AT_START, LEADER_EPOCH_VERSIONS, LIST_OFFSETS_VERSIONS, epoch_rows, offset_rows,
+};
 pub(crate) use retry::Retry;
+pub(crate) use shape::Answered;
 
 use kafka_protocol::ResponseError;
 use millstream_core::{Error, ErrorKind};

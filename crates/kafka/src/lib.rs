@@ -11,6 +11,7 @@
 //! batch.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+pub mod answers;
 mod client;
 mod config;
 mod detail;

@@ -4,11 +4,11 @@
 //! bytes; the stream decodes ([`decode`]) on whichever thread polls it. Dropping the stream ends
 //! both.
 
-mod answer;
-mod columns;
-mod decode;
+pub(crate) mod answer;
+pub(crate) mod columns;
+pub(crate) mod decode;
 mod fetch;
-mod request;
+pub(crate) mod request;
 mod sample;
 mod state;
 

@@ -94,15 +94,25 @@ pub(crate) fn hinted(files: &dyn LogFiles) -> Result<Option<Written>> {
     let Some(bytes) = files.read(names::LAST_CHECKPOINT)? else { return Ok(None) };
     let Ok(hint) = serde_json::from_slice::<Value>(&bytes) else { return Ok(None) };
     let Some(version) = hint.get("version").and_then(Value::as_u64) else { return Ok(None) };
-    let parts = hint.get("parts").and_then(Value::as_u64).and_then(|n| u32::try_from(n).ok());
-    let names: Vec<String> = match parts {
-        Some(all) => (1..=all).map(|part| names::checkpoint_part(version, part, all)).collect(),
-        None => vec![names::checkpoint(version)],
+    let parts = match hint.get("parts") {
+        None | Some(Value::Null) => None,
+        // No parts would be a table without files; so many that they are no number, neither.
+        Some(parts) => match parts.as_u64().and_then(|n| u32::try_from(n).ok()) {
+            Some(parts) if parts > 0 => Some(parts),
+            _ => return Ok(None),
+        },
     };
-    for name in &names {
-        if files.stamp(name)?.is_none() {
+    let mut names = Vec::new();
+    for part in 1..=parts.unwrap_or(1) {
+        let name = match parts {
+            Some(all) => names::checkpoint_part(version, part, all),
+            None => names::checkpoint(version),
+        };
+        // Looked for one by one: a damaged number of parts must not fill the memory.
+        if files.stamp(&name)?.is_none() {
             return Ok(None);
         }
+        names.push(name);
     }
     let live_files = hint.get("numOfAddFiles").and_then(Value::as_u64).unwrap_or(0);
     Ok(Some(Written { checkpoint: CheckpointRef { version, files: names }, live_files }))

@@ -27,6 +27,16 @@ pub struct CommitEntry {
     pub removes: Vec<RemoveFile>,
 }
 
+impl CommitEntry {
+    /// Reads entry `version` of a log; `None` if there is no such entry.
+    ///
+    /// # Errors
+    /// `DELTA_LOG_CORRUPT`, naming the line, or what `files` says.
+    pub fn read(files: &dyn LogFiles, version: u64) -> Result<Option<CommitEntry>> {
+        read_full(files, version)
+    }
+}
+
 /// The part of an entry that a writer keeps: no files.
 #[derive(Debug, Default)]
 pub(crate) struct LightEntry {

@@ -41,7 +41,9 @@ pub(crate) fn parse(name: &str) -> LogName {
     if number.len() != 20 || !number.bytes().all(|b| b.is_ascii_digit()) {
         return LogName::Other;
     }
-    let Ok(version) = number.parse::<u64>() else { return LogName::Other };
+    // Versions are Java's longs; there is always a next one.
+    let version = number.parse().ok().filter(|v| *v < i64::MAX as u64);
+    let Some(version) = version else { return LogName::Other };
     let parts: Vec<&str> = rest.split('.').collect();
     match parts.as_slice() {
         ["json"] => LogName::Entry(version),
@@ -72,7 +74,10 @@ mod tests {
         let v2 = "00000000000000000010.checkpoint.80a083e8-7026-4e79-81be-64bd76c43a11.json";
         assert_eq!(parse(v2), LogName::CheckpointV2(10));
         assert_eq!(parse("00000000000000000010.crc"), LogName::Derived(10));
-        for other in ["_last_checkpoint", "7.json", ".00000000000000000000.json.crc", "x.json"] {
+        let last = format!("{}.json", u64::MAX);
+        for other in
+            ["_last_checkpoint", "7.json", ".00000000000000000000.json.crc", "x.json", &last]
+        {
             assert_eq!(parse(other), LogName::Other, "{other}");
         }
     }

@@ -120,6 +120,63 @@ async fn tombstones_stay_for_their_time_and_removed_files_do_not() {
     assert_eq!(row_count(dir.path()), 2);
 }
 
+/// A checkpoint of no parts would stand for a table of no files: what is written on top of it
+/// would have lost every file up to there.
+#[tokio::test]
+async fn a_hint_of_no_parts_or_of_endless_ones_is_no_checkpoint() {
+    for parts in [0, u32::MAX] {
+        let dir = tempfile::tempdir().unwrap();
+        let options = with_properties(dir.path(), &[("delta.checkpointInterval", "4")]);
+        let sink = DeltaSink::prepare(options, &ddl("id BIGINT"), env()).unwrap();
+        let q = query();
+        for batch in 0..3 {
+            append(&sink, q, batch, &ids(batch..batch + 1)).await;
+        }
+        let hint = json!({"version": 2, "size": 1, "parts": parts});
+        fs::write(dir.path().join("_delta_log/_last_checkpoint"), hint.to_string()).unwrap();
+        assert_eq!(open(dir.path()).hinted_checkpoint().unwrap(), None);
+        for batch in 3..8 {
+            append(&sink, q, batch, &ids(batch..batch + 1)).await;
+            complete(&sink).await;
+        }
+        let newest = *checkpoint_versions(dir.path()).last().unwrap();
+        for version in 0..newest {
+            fs::remove_file(entry_path(dir.path(), version)).unwrap();
+        }
+        assert_eq!(row_count(dir.path()), 8, "parts {parts}");
+    }
+}
+
+/// Writers put an Arrow schema beside the Parquet one; whatever became of it, the table is read.
+#[tokio::test]
+async fn the_arrow_schema_of_a_checkpoint_is_not_needed() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = with_properties(dir.path(), &[("delta.checkpointInterval", "2")]);
+    let sink = DeltaSink::prepare(options, &ddl("id BIGINT"), env()).unwrap();
+    let q = query();
+    for batch in 0..3 {
+        append(&sink, q, batch, &ids(batch..batch + 1)).await;
+        complete(&sink).await;
+    }
+    let path = dir.path().join(format!("_delta_log/{:020}.checkpoint.parquet", 2));
+    let whole = fs::read(&path).unwrap();
+    let key = b"ARROW:schema";
+    let from = whole.windows(key.len()).position(|w| w == key).unwrap() + key.len() + 4;
+    let is_base64 = |b: u8| b.is_ascii_alphanumeric() || b"+/=".contains(&b);
+    let letters = whole[from..].iter().take_while(|b| is_base64(**b)).count();
+    assert!(letters > 100, "the schema is in base64");
+    for version in 0..2 {
+        fs::remove_file(entry_path(dir.path(), version)).unwrap();
+    }
+    for at in (from..from + letters).step_by(7) {
+        let mut damaged = whole.clone();
+        damaged[at] = b'A';
+        fs::write(&path, damaged).unwrap();
+        let live = open(dir.path()).active_files().unwrap();
+        assert_eq!(live.len(), 3, "byte {at}");
+    }
+}
+
 #[tokio::test]
 async fn another_engines_checkpoint_is_taken_over() {
     let dir = tempfile::tempdir().unwrap();

@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 /// Versions of Metadata we speak: from the one that can forbid auto-creation to the one with
 /// topic ids in every answer.
-const METADATA_VERSIONS: std::ops::RangeInclusive<i16> = 4..=12;
+pub(crate) const METADATA_VERSIONS: std::ops::RangeInclusive<i16> = 4..=12;
 /// Idle connections kept per broker; more are closed when they are given back.
 const IDLE_MAX: usize = 16;
 
@@ -188,7 +188,7 @@ impl Cluster {
     }
 }
 
-fn read_metadata(answer: &MetadataResponse) -> Result<Metadata> {
+pub(crate) fn read_metadata(answer: &MetadataResponse) -> Result<Metadata> {
     let mut metadata = Metadata::default();
     for topic in &answer.topics {
         let name = topic.name.as_ref().map(|n| n.to_string()).unwrap_or_default();

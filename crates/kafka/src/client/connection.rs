@@ -1,17 +1,17 @@
 //! One connection to one broker: one request at a time, each with a deadline. A connection whose
 //! call failed or was dropped half-way is never used again: callers own it and let it fall.
 
+use super::frame::{decode_body, open_frame, read_frame};
+use super::shape::Answered;
 use crate::config::ClientSettings;
 use bytes::{Bytes, BytesMut};
-use kafka_protocol::messages::{
-    ApiVersionsRequest, ApiVersionsResponse, RequestHeader, ResponseHeader,
-};
-use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
+use kafka_protocol::messages::{ApiVersionsRequest, ApiVersionsResponse, RequestHeader};
+use kafka_protocol::protocol::{Encodable, Request, StrBytes};
 use millstream_core::{Error, Result};
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpSocket, TcpStream};
 
 /// Longest answer that is read: more than the largest message a broker can be set to send in
@@ -23,6 +23,9 @@ const GREETING_BYTES_MAX: usize = 16 << 20;
 /// `UNSUPPORTED_VERSION`, the one answer to ApiVersions in the oldest format.
 const UNSUPPORTED_VERSION: i16 = 35;
 
+/// Versions of an API, lowest and highest, by its key.
+pub(crate) type Versions = HashMap<i16, (i16, i16)>;
+
 /// An open connection that knows its broker's API versions.
 #[derive(Debug)]
 pub(crate) struct Connection {
@@ -30,7 +33,7 @@ pub(crate) struct Connection {
     address: String,
     client_id: StrBytes,
     correlation: i32,
-    versions: HashMap<i16, (i16, i16)>,
+    versions: Versions,
     request_timeout: Duration,
     answer_bytes_max: usize,
 }
@@ -74,20 +77,16 @@ impl Connection {
         let request = ApiVersionsRequest::default()
             .with_client_software_name(StrBytes::from_static_str("millstream"))
             .with_client_software_version(StrBytes::from_static_str(env!("CARGO_PKG_VERSION")));
-        let mut body = self.exchange(&request, 3).await?;
-        let answer = if body.get(..2) == Some(&UNSUPPORTED_VERSION.to_be_bytes()) {
+        let body = self.exchange(&request, 3).await?;
+        let answer = if is_unsupported(&body) {
             let oldest = ApiVersionsRequest::default();
-            let mut body = self.exchange(&oldest, 0).await?;
-            ApiVersionsResponse::decode(&mut body, 0)
+            let body = self.exchange(&oldest, 0).await?;
+            decode_body::<ApiVersionsRequest>(body, 0)
         } else {
-            ApiVersionsResponse::decode(&mut body, 3)
+            decode_body::<ApiVersionsRequest>(body, 3)
         };
-        let answer = answer.map_err(|e| self.garbled("ApiVersions", &e))?;
-        if answer.error_code != 0 {
-            return Err(self.garbled("ApiVersions", &format!("error {}", answer.error_code)));
-        }
-        self.versions =
-            answer.api_keys.iter().map(|k| (k.api_key, (k.min_version, k.max_version))).collect();
+        let versions = answer.and_then(|a| read_versions(&a));
+        self.versions = versions.map_err(|e| self.garbled("ApiVersions", &e))?;
         Ok(())
     }
 
@@ -118,22 +117,22 @@ impl Connection {
     }
 
     /// Sends `request` and waits for its answer within the request timeout.
-    pub(crate) async fn call<R: Request>(
+    pub(crate) async fn call<R: Answered>(
         &mut self,
         request: &R,
         version: i16,
     ) -> Result<R::Response> {
-        let mut body = self.exchange(request, version).await?;
-        R::Response::decode(&mut body, version).map_err(|e| self.garbled(short_name::<R>(), &e))
+        let body = self.exchange(request, version).await?;
+        decode_body::<R>(body, version).map_err(|e| self.garbled(short_name::<R>(), &e))
     }
 
     /// The answer's body, behind its header.
-    async fn exchange<R: Request>(&mut self, request: &R, version: i16) -> Result<Bytes> {
+    async fn exchange<R: Answered>(&mut self, request: &R, version: i16) -> Result<Bytes> {
         let frame = self.encode(request, version)?;
         let timeout = self.request_timeout;
         let exchanged = tokio::time::timeout(timeout, self.send_and_receive(&frame)).await;
-        let mut body = match exchanged {
-            Ok(Ok(body)) => body,
+        let frame = match exchanged {
+            Ok(Ok(frame)) => frame,
             Ok(Err(error)) => {
                 let what = format!("The connection to {} broke.", self.address);
                 return Err(Error::unavailable("KAFKA_CONNECTION_LOST", what).caused_by(error));
@@ -150,13 +149,8 @@ impl Connection {
                 ));
             }
         };
-        let header_version = <R::Response as HeaderVersion>::header_version(version);
-        let header = ResponseHeader::decode(&mut body, header_version)
-            .map_err(|e| self.garbled(short_name::<R>(), &e))?;
-        if header.correlation_id != self.correlation {
-            return Err(self.garbled(short_name::<R>(), &"its correlation id is another's"));
-        }
-        Ok(body)
+        open_frame::<R>(frame, version, self.correlation)
+            .map_err(|e| self.garbled(short_name::<R>(), &e))
     }
 
     fn encode<R: Request>(&mut self, request: &R, version: i16) -> Result<BytesMut> {
@@ -181,20 +175,7 @@ impl Connection {
 
     async fn send_and_receive(&mut self, frame: &[u8]) -> std::io::Result<Bytes> {
         self.stream.write_all(frame).await?;
-        let len = self.stream.read_u32().await? as usize;
-        if len > self.answer_bytes_max {
-            return Err(std::io::Error::other(format!(
-                "an answer of {len} bytes is announced; is this a Kafka port without TLS?"
-            )));
-        }
-        let mut body = BytesMut::with_capacity(len);
-        let mut rest = (&mut self.stream).take(len as u64);
-        while body.len() < len {
-            if rest.read_buf(&mut body).await? == 0 {
-                return Err(std::io::ErrorKind::UnexpectedEof.into());
-            }
-        }
-        Ok(body.freeze())
+        read_frame(&mut self.stream, self.answer_bytes_max).await
     }
 
     fn garbled(&self, what: &str, why: &dyn std::fmt::Display) -> Error {
@@ -203,6 +184,21 @@ impl Connection {
             format!("The answer of {} to {what} cannot be read: {why}.", self.address),
         )
     }
+}
+
+/// Whether a broker does not know the version of ApiVersions that it was asked in; it answers
+/// that in the oldest one.
+pub(crate) fn is_unsupported(body: &[u8]) -> bool {
+    body.get(..2) == Some(&UNSUPPORTED_VERSION.to_be_bytes())
+}
+
+/// # Errors
+/// The broker's error.
+pub(crate) fn read_versions(answer: &ApiVersionsResponse) -> Result<Versions, String> {
+    if answer.error_code != 0 {
+        return Err(format!("error {}", answer.error_code));
+    }
+    Ok(answer.api_keys.iter().map(|k| (k.api_key, (k.min_version, k.max_version))).collect())
 }
 
 async fn connect(settings: &ClientSettings, host: &str, port: u16) -> std::io::Result<TcpStream> {

@@ -5,14 +5,16 @@ use kafka_protocol::ResponseError;
 use kafka_protocol::messages::offset_commit_request::{
     OffsetCommitRequestPartition, OffsetCommitRequestTopic,
 };
-use kafka_protocol::messages::{FindCoordinatorRequest, GroupId, OffsetCommitRequest, TopicName};
+use kafka_protocol::messages::{
+    FindCoordinatorRequest, FindCoordinatorResponse, GroupId, OffsetCommitRequest, TopicName,
+};
 use kafka_protocol::protocol::StrBytes;
 use millstream_core::offsets::TopicPartition;
 use millstream_core::{Error, Result};
 use std::collections::BTreeMap;
 
-const FIND_COORDINATOR_VERSIONS: std::ops::RangeInclusive<i16> = 1..=4;
-const OFFSET_COMMIT_VERSIONS: std::ops::RangeInclusive<i16> = 2..=8;
+pub(crate) const FIND_COORDINATOR_VERSIONS: std::ops::RangeInclusive<i16> = 1..=4;
+pub(crate) const OFFSET_COMMIT_VERSIONS: std::ops::RangeInclusive<i16> = 2..=8;
 
 impl Cluster {
     /// Commits `offsets` to `group` as a simple consumer (no generation, no member).
@@ -45,10 +47,7 @@ impl Cluster {
         if let Some(broker) = broker {
             self.give_back(broker, connection);
         }
-        let (code, node) = match answer.coordinators.first() {
-            Some(first) => (first.error_code, first.node_id.0),
-            None => (answer.error_code, answer.node_id.0),
-        };
+        let (code, node) = read_coordinator(&answer);
         match ResponseError::try_from_code(code) {
             None => Ok(node),
             Some(error) => Err(broker_error(&format!("Coordinator of group {group}"), error)),
@@ -93,5 +92,13 @@ impl Cluster {
             }
             Some(error) => Err(broker_error(&format!("Offsets of group {group}"), error)),
         }
+    }
+}
+
+/// Error code and broker of an answer in any version.
+pub(crate) fn read_coordinator(answer: &FindCoordinatorResponse) -> (i16, i32) {
+    match answer.coordinators.first() {
+        Some(first) => (first.error_code, first.node_id.0),
+        None => (answer.error_code, answer.node_id.0),
     }
 }

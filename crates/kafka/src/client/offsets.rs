@@ -9,7 +9,8 @@ use kafka_protocol::messages::offset_for_leader_epoch_request::{
     OffsetForLeaderPartition, OffsetForLeaderTopic,
 };
 use kafka_protocol::messages::{
-    BrokerId, ListOffsetsRequest, OffsetForLeaderEpochRequest, TopicName,
+    BrokerId, ListOffsetsRequest, ListOffsetsResponse, OffsetForLeaderEpochRequest,
+    OffsetForLeaderEpochResponse, TopicName,
 };
 use kafka_protocol::protocol::StrBytes;
 use millstream_core::offsets::TopicPartition;
@@ -21,8 +22,11 @@ pub(crate) const AT_END: i64 = -1;
 /// Stands for the first offset that is still there.
 pub(crate) const AT_START: i64 = -2;
 
-const LIST_OFFSETS_VERSIONS: std::ops::RangeInclusive<i16> = 2..=7;
-const LEADER_EPOCH_VERSIONS: std::ops::RangeInclusive<i16> = 2..=4;
+pub(crate) const LIST_OFFSETS_VERSIONS: std::ops::RangeInclusive<i16> = 2..=7;
+pub(crate) const LEADER_EPOCH_VERSIONS: std::ops::RangeInclusive<i16> = 2..=4;
+
+/// A partition, an error code, and the offset that was asked for.
+pub(crate) type OffsetRow = (TopicPartition, i16, i64);
 
 /// What came of asking one leader.
 type Answers = (BTreeMap<TopicPartition, i64>, Option<Error>);
@@ -133,7 +137,7 @@ impl Cluster {
         leader: i32,
         group: &BTreeMap<TopicPartition, i64>,
         metadata: &Metadata,
-    ) -> Result<Vec<(TopicPartition, i16, i64)>> {
+    ) -> Result<Vec<OffsetRow>> {
         let mut topics: BTreeMap<&str, Vec<ListOffsetsPartition>> = BTreeMap::new();
         for (tp, timestamp) in group {
             topics.entry(&tp.topic).or_default().push(
@@ -155,13 +159,7 @@ impl Cluster {
         let request = if version < 4 { without_epochs(request) } else { request };
         let answer = connection.call(&request, version).await?;
         self.give_back(leader, connection);
-        let rows = answer.topics.iter().flat_map(|t| {
-            t.partitions.iter().map(|p| {
-                let tp = TopicPartition::new(t.name.to_string(), p.partition_index);
-                (tp, p.error_code, p.offset)
-            })
-        });
-        Ok(rows.collect())
+        Ok(offset_rows(&answer))
     }
 
     async fn ask_epochs(
@@ -169,7 +167,7 @@ impl Cluster {
         leader: i32,
         group: &BTreeMap<TopicPartition, i64>,
         metadata: &Metadata,
-    ) -> Result<Vec<(TopicPartition, i16, i64)>> {
+    ) -> Result<Vec<OffsetRow>> {
         let mut topics: BTreeMap<&str, Vec<OffsetForLeaderPartition>> = BTreeMap::new();
         for (tp, epoch) in group {
             topics.entry(&tp.topic).or_default().push(
@@ -191,13 +189,7 @@ impl Cluster {
             .with_topics(topics.collect());
         let answer = connection.call(&request, version).await?;
         self.give_back(leader, connection);
-        let rows = answer.topics.iter().flat_map(|t| {
-            t.partitions.iter().map(|p| {
-                let tp = TopicPartition::new(t.topic.to_string(), p.partition);
-                (tp, p.error_code, p.end_offset)
-            })
-        });
-        Ok(rows.collect())
+        Ok(epoch_rows(&answer))
     }
 }
 
@@ -205,6 +197,26 @@ impl Cluster {
 enum Question {
     Timestamp,
     LeaderEpoch,
+}
+
+pub(crate) fn offset_rows(answer: &ListOffsetsResponse) -> Vec<OffsetRow> {
+    let rows = answer.topics.iter().flat_map(|t| {
+        t.partitions.iter().map(|p| {
+            let tp = TopicPartition::new(t.name.to_string(), p.partition_index);
+            (tp, p.error_code, p.offset)
+        })
+    });
+    rows.collect()
+}
+
+pub(crate) fn epoch_rows(answer: &OffsetForLeaderEpochResponse) -> Vec<OffsetRow> {
+    let rows = answer.topics.iter().flat_map(|t| {
+        t.partitions.iter().map(|p| {
+            let tp = TopicPartition::new(t.topic.to_string(), p.partition);
+            (tp, p.error_code, p.end_offset)
+        })
+    });
+    rows.collect()
 }
 
 fn current_epoch(metadata: &Metadata, tp: &TopicPartition) -> i32 {

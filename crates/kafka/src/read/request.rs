@@ -12,7 +12,7 @@ use std::collections::HashMap;
 /// The first version that names topics by id.
 const BY_ID: i16 = 13;
 /// Versions we speak. Later ones add what only followers use.
-const VERSIONS: std::ops::RangeInclusive<i16> = 4..=16;
+pub(crate) const VERSIONS: std::ops::RangeInclusive<i16> = 4..=16;
 /// Without sessions every request lists its partitions; more of them wait for the next one.
 pub(crate) const PARTITIONS_MAX: usize = 500;
 

@@ -1,0 +1,4 @@
+#![no_main]
+//! See `millstream_fuzz::json_decode`.
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| millstream_fuzz::json_decode::run(data));

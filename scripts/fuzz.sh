@@ -1,0 +1,183 @@
+#!/usr/bin/env bash
+# Fuzzes every decoder of outside bytes, guided by coverage. Builds with the pinned stable compiler;
+# exit status 0 only if no target crashed, hung or took too much memory.
+#
+#   bash scripts/fuzz.sh                              every target for 10 seconds
+#   bash scripts/fuzz.sh --target NAME                one target
+#   bash scripts/fuzz.sh --seconds N                  for N seconds each
+#   bash scripts/fuzz.sh --executions N               until N executions each
+#   bash scripts/fuzz.sh --report                     also writes proof/results/fuzz.json, which adds
+#                                                     up all runs in this place
+#   bash scripts/fuzz.sh --figures                    writes that, runs nothing
+#   bash scripts/fuzz.sh --merge                      keeps what was found, minimised, under corpus/
+#   bash scripts/fuzz.sh --build                      builds, runs nothing
+#   MILLSTREAM_FUZZ_DIR                               where binaries and corpora grow
+#
+# See fuzz/README.md.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+if ! command -v cargo >/dev/null 2>&1 && [ -x "$HOME/.cargo/bin/cargo" ]; then
+  PATH="$HOME/.cargo/bin:$PATH"
+fi
+
+target= seconds= executions= report= merge= build_only= only_figures=
+while [ $# -gt 0 ]; do
+  case $1 in
+    --target) target=$2; shift ;;
+    --seconds) seconds=$2; shift ;;
+    --executions) executions=$2; shift ;;
+    --report) report=1 ;;
+    --merge) merge=1 ;;
+    --build) build_only=1 ;;
+    --figures) report=1 only_figures=1 ;;
+    *) echo "fuzz.sh does not know $1" >&2; exit 64 ;;
+  esac
+  shift
+done
+[ -n "$seconds$executions" ] || seconds=10
+
+work=${MILLSTREAM_FUZZ_DIR:-${MILLSTREAM_CACHE:-$HOME/.cache/millstream}/fuzz}
+platform=$(rustc -vV | sed -n 's/^host: //p')
+mkdir -p "$work/artifacts"
+
+# The instrumentation of libFuzzer by stable options: a counter for every edge, the table of where
+# they are, and what comparisons compare. `--target` keeps it out of build scripts.
+flags=(--cfg fuzzing -Cpasses=sancov-module)
+for option in level=4 inline-8bit-counters pc-table trace-compares; do
+  flags+=("-Cllvm-args=-sanitizer-coverage-$option")
+done
+
+(
+  cd fuzz
+  RUSTFLAGS="${flags[*]}" CARGO_TARGET_DIR="$work/target" \
+    cargo build --release --locked --quiet --target "$platform" --bins
+)
+[ -z "$build_only" ] || exit 0
+binaries="$work/target/$platform/release"
+
+# Longest input of a target: real ones are shorter, and short ones are fast.
+length_max() {
+  case $1 in
+    delta_checkpoint) echo 24000 ;;
+    delta_log) echo 2500 ;;
+    checkpoint_files) echo 1600 ;;
+    wire_batches | kafka_answers) echo 1200 ;;
+    json_decode | json_functions | schemas | sql_scripts) echo 600 ;;
+    *) echo 200 ;;
+  esac
+}
+
+# The recursion of parsers must do with the stack of a worker thread, not that of a main thread.
+ulimit -s 2048
+
+# fuzz NAME: one target. Its corpus grows outside the repository, from what is kept there.
+fuzz() {
+  local name=$1 log="$work/$1.log" grown="$work/corpus/$1" status=0
+  local limits=(-max_len="$(length_max "$name")" -timeout=10 -rss_limit_mb=2048)
+  mkdir -p "$grown" "fuzz/corpus/$name"
+  if [ -n "$seconds" ]; then limits+=(-max_total_time="$seconds"); fi
+  if [ -n "$executions" ]; then limits+=(-runs="$executions"); fi
+  if [ -f "fuzz/dictionaries/$name" ]; then limits+=(-dict="fuzz/dictionaries/$name"); fi
+  "$binaries/$name" "${limits[@]}" -artifact_prefix="$work/artifacts/$name-" -print_final_stats=1 \
+    "$grown" "fuzz/corpus/$name" >"$log" 2>&1 </dev/null || status=$?
+  if [ "$status" -ne 0 ]; then
+    echo "FAILED: $name (status $status); the end of $log:"
+    tail -n 40 "$log"
+    grep -a 'Test unit written to' "$log" || true
+    return 1
+  fi
+  summary "$name"
+}
+
+# Adds a line of figures from the log to the target's runs, and prints it: executions, covered
+# edges, those of the corpus alone, features, inputs, seconds.
+summary() {
+  awk '
+    /stat::number_of_executed_units:/ { executions = $2 }
+    /cov: / {
+      for (i = 1; i < NF; i++) {
+        if ($i == "cov:") edges = $(i + 1)
+        if ($i == "ft:") features = $(i + 1)
+        if ($i == "corp:") split($(i + 1), inputs, "/")
+      }
+    }
+    /^#[0-9]+.*INITED/ { for (i = 1; i < NF; i++) if ($i == "cov:") first = $(i + 1) }
+    /^Done [0-9]+ runs in/ { seconds = $5 }
+    END {
+      printf "%d %d %d %d %d %d\n", executions, edges, first, features, inputs[1], seconds
+    }' "$work/$1.log" >>"$work/$1.runs"
+  tail -n 1 "$work/$1.runs" | figures "$1: "
+}
+
+# Prints figures as words.
+figures() {
+  awk -v front="$1" '{
+    printf "%sexecutions %d, edges %d (%d at the start), features %d, inputs %d, seconds %d\n",
+      front, $1, $2, $3, $4, $5, $6
+  }'
+}
+
+# What a target may keep in the repository.
+kept_files_max=32
+kept_bytes_max=48000
+
+# Minimises what grew into the repository: of a small set of inputs with the same coverage as many
+# as fit, the largest first, which cover the most.
+keep() {
+  local name=$1 kept="fuzz/corpus/$1" fresh="$work/merged/$1" files=0 bytes=0 input size
+  rm -rf "$fresh" && mkdir -p "$fresh" "$kept"
+  "$binaries/$name" -set_cover_merge=1 -max_len="$(length_max "$name")" -timeout=10 \
+    "$fresh" "$work/corpus/$name" "$kept" >"$work/$name.merge.log" 2>&1 </dev/null
+  find "$kept" -type f -delete
+  while read -r size input; do
+    if [ "$files" -ge "$kept_files_max" ]; then break; fi
+    if [ $((bytes + size)) -gt "$kept_bytes_max" ]; then continue; fi
+    files=$((files + 1)) bytes=$((bytes + size))
+    cp "$input" "$kept/"
+  done < <(find "$fresh" -type f -printf '%s %p\n' | sort -rn)
+  echo "$name: $(find "$kept" -type f | wc -l) inputs of $(find "$fresh" -type f | wc -l) are kept"
+}
+
+# Writes the figures of every target: executions and seconds of all its runs, coverage of the last.
+write_report() {
+  local cells= numbers= total=0 spent=0 name sums
+  for name in $names; do
+    sums=$(awk '{ n += $1; s += $6; e = $2; f = $3; t = $4; i = $5 }
+      END { printf "%d %d %d %d %d %d", n, e, f, t, i, s }' "$work/$name.runs")
+    cells+="${cells:+,}
+    {\"cell\": \"$name\", \"outcome\": \"$(figures "" <<<"$sums")\"}"
+    read -r executions edges _ _ _ seconds <<<"$sums"
+    numbers+=", \"${name}_executions\": $executions, \"${name}_edges\": $edges"
+    total=$((total + executions)) spent=$((spent + seconds))
+  done
+  mkdir -p proof/results
+  cat >proof/results/fuzz.json <<JSON
+{
+  "name": "fuzz",
+  "title": "Coverage-guided fuzzing of every decoder of outside bytes",
+  "command": "bash scripts/fuzz.sh --executions 10000000 --report",
+  "commit": "$(git rev-parse --short HEAD)",
+  "date": "$(date -u +%F)",
+  "machine": "$(nproc) cores, $(uname -sm)",
+  "seconds": $spent,
+  "violations": $failed,
+  "figures": {"targets": $(wc -w <<<"$names"), "executions": $total$numbers},
+  "cells": [$cells
+  ]
+}
+JSON
+}
+
+names=$(sed -n 's|^path = "targets/\(.*\)\.rs"$|\1|p' fuzz/Cargo.toml)
+if [ -n "$target" ]; then
+  grep -qx "$target" <<<"$names" || { echo "there is no target $target" >&2; exit 64; }
+  names=$target
+fi
+failed=0
+for name in $names; do
+  if [ -n "$only_figures" ]; then continue; fi
+  if [ -n "$merge" ]; then keep "$name"; else fuzz "$name" || failed=1; fi
+done
+[ -z "$report" ] || write_report
+exit "$failed"
