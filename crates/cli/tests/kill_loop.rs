@@ -1,22 +1,37 @@
-//! The real binary against a real broker, killed with SIGKILL at random moments while records keep
-//! coming, then audited by an independent reader: every record is in the table or in the dead
-//! letters, once.
+//! The real binary against a real broker, both killed with SIGKILL at random moments while records
+//! keep coming, then audited: every record that Kafka's own consumer finds in the log is in the
+//! table or in the dead letters, once.
 //!
-//! `MILLSTREAM_KILLS` sets the number of kills (25 without it); `MILLSTREAM_SEED` the moments.
+//! Every so many kills the broker is killed as well: in the middle of a run, with a second run
+//! started before it is back on the same data. A broker that is killed leaves what it has
+//! acknowledged in the page cache; the producer sends each batch until it is acknowledged, under
+//! one sequence number. What counts is what the log holds in the end, which is read back whole.
+//!
+//! `MILLSTREAM_KILLS`: kills of the binary (25 without it, as in CI). `MILLSTREAM_BROKER_KILLS`: at
+//! every so many of them the broker is killed too (10; 0 for never). `MILLSTREAM_SEED`: the moments.
+//! `MILLSTREAM_REPORT`: a file for the result, relative to the repository.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods)]
 
-use millstream_testkit::{KafkaHarness, Ledger, Producer, TestRecord, reader, skip_or_fail};
+use millstream_testkit::{
+    Admin, Audit, Ledger, RealKafka, StubbornProducer, TestRecord, kafka_tool, reader,
+    repository_root, skip_or_fail,
+};
 use millstream_wire::Codec;
 use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const TOPIC: &str = "orders";
 const PARTITIONS: i32 = 4;
+/// Records of one produced batch, and the pause between rounds over the partitions: about what the
+/// binary can read in the time that it lives.
+const BATCH: usize = 50;
+const PAUSE: Duration = Duration::from_millis(60);
 /// One record in so many is malformed, one in so many a tombstone.
 const MALFORMED: u64 = 50;
 const TOMBSTONE: u64 = 97;
@@ -56,7 +71,8 @@ fn start(directory: &Path, trigger: Option<&str>) -> Child {
 
 fn record(partition: i32, number: u64) -> TestRecord {
     let id = number * 16 + u64::try_from(partition).unwrap_or(0);
-    let at = 1_700_000_000_000 + i64::try_from(number).unwrap_or(0);
+    // Kafka forgets the sequence numbers of a producer whose records are old.
+    let at = chrono::Utc::now().timestamp_millis();
     let key = format!("customer-{}", id % 1000);
     if id % MALFORMED == 3 {
         return TestRecord::value(format!("{{\"order_id\": \"{id}\", \"amount\": "))
@@ -73,66 +89,215 @@ fn record(partition: i32, number: u64) -> TestRecord {
     TestRecord::value(json).key(key).at(at)
 }
 
-/// Produces until told to stop; returns what was written.
-async fn produce(mut producer: Producer, stop: Arc<AtomicBool>) -> Ledger {
+/// Produces until told to stop; returns what was acknowledged, and how many batches had to be sent
+/// again.
+async fn produce(mut producer: StubbornProducer, stop: Arc<AtomicBool>) -> (Ledger, u64) {
     let mut ledger = Ledger::new();
     let codecs = [Codec::None, Codec::Lz4, Codec::Zstd, Codec::Gzip, Codec::Snappy];
     for codec in codecs.into_iter().cycle() {
         for partition in 0..PARTITIONS {
             let records: Vec<TestRecord> =
-                (0..100).map(|_| record(partition, ledger.next(partition))).collect();
-            producer.produce(TOPIC, partition, &records, codec).await;
+                (0..BATCH).map(|_| record(partition, ledger.next(partition))).collect();
+            producer.produce(partition, &records, codec).await;
         }
         if stop.load(Ordering::Relaxed) {
             break;
         }
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        tokio::time::sleep(PAUSE).await;
     }
-    ledger
+    (ledger, producer.repeated())
 }
 
-async fn kill_at_random_moments(directory: &Path, kills: u64, seed: u64) {
-    let mut random = SmallRng::seed_from_u64(seed);
-    for kill in 0..kills {
-        let mut child = start(directory, None);
-        let life = Duration::from_millis(random.random_range(20..900));
-        tokio::time::sleep(life).await;
-        let ended_by_itself = child.try_wait().expect("the child can be waited for");
-        assert!(ended_by_itself.is_none(), "run {kill} ended by itself: {ended_by_itself:?}");
-        child.kill().expect("SIGKILL");
-        child.wait().expect("the child is gone");
+/// A run of the binary that is not meant to end by itself.
+struct Run {
+    child: Child,
+    number: u64,
+}
+
+impl Run {
+    fn start(directory: &Path, number: u64) -> Run {
+        Run { child: start(directory, None), number }
     }
+
+    fn kill(mut self) {
+        let ended = self.child.try_wait().expect("the child can be waited for");
+        assert!(ended.is_none(), "run {} ended by itself: {ended:?}", self.number);
+        self.child.kill().expect("SIGKILL");
+        self.child.wait().expect("the child is gone");
+    }
+}
+
+/// Kills the binary at `kills` random moments, and the broker at every `every`th of them. Returns
+/// how often the broker was killed.
+async fn kill_at_random_moments(
+    directory: &Path,
+    kafka: &mut RealKafka,
+    (kills, every): (u64, u64),
+    seed: u64,
+) -> u64 {
+    let mut random = SmallRng::seed_from_u64(seed);
+    let mut broker_kills = 0;
+    for number in 0..kills {
+        let run = Run::start(directory, number);
+        tokio::time::sleep(Duration::from_millis(random.random_range(20..900))).await;
+        if every > 0 && number % every == every - 1 {
+            broker_kills += 1;
+            kafka.kill(0);
+            tokio::time::sleep(Duration::from_millis(random.random_range(0..300))).await;
+            run.kill();
+            // The next run starts without a broker, and is there when it comes back.
+            let run = Run::start(directory, number);
+            tokio::task::block_in_place(|| kafka.restart(0)).expect("the broker comes back");
+            tokio::time::sleep(Duration::from_millis(random.random_range(0..900))).await;
+            run.kill();
+        } else {
+            run.kill();
+        }
+    }
+    broker_kills
 }
 
 fn rows(table: PathBuf) -> Vec<(i32, i64)> {
     reader::pairs(&table, "partition", "offset").expect("the independent reader reads the table")
 }
 
+/// Partition and offset of every record in the log, as Kafka's own consumer reads it.
+fn log_of(kafka: &RealKafka, records: u64) -> Vec<(i32, i64)> {
+    let output = kafka_tool("org.apache.kafka.tools.consumer.ConsoleConsumer")
+        .expect("Kafka's tools")
+        .args(["--bootstrap-server", &kafka.bootstrap_servers(), "--topic", TOPIC])
+        .args(["--from-beginning", "--timeout-ms", "20000"])
+        .args(["--max-messages", &records.to_string()])
+        .args(["--formatter-property", "print.partition=true"])
+        .args(["--formatter-property", "print.offset=true"])
+        .args(["--formatter-property", "print.value=false"])
+        .output()
+        .expect("Kafka's consumer runs");
+    let said = String::from_utf8(output.stdout).expect("text");
+    let pair = |line: &str| {
+        let (partition, offset) = line.split_once('\t')?;
+        let partition = partition.strip_prefix("Partition:")?.parse().ok()?;
+        Some((partition, offset.strip_prefix("Offset:")?.parse().ok()?))
+    };
+    said.lines().map(|line| pair(line).unwrap_or_else(|| panic!("what is this: {line}"))).collect()
+}
+
+/// A ledger of what the log holds: no hole below its end in any partition.
+async fn ledger_of_log(kafka: &RealKafka) -> Ledger {
+    let mut admin = Admin::connect(&kafka.bootstrap_servers()).await;
+    let mut ends = BTreeMap::new();
+    for partition in 0..PARTITIONS {
+        ends.insert(partition, admin.end_offset(TOPIC, partition).await);
+    }
+    let ledger = Ledger::of_ends(ends);
+    ledger.audit(log_of(kafka, ledger.len())).assert_clean();
+    ledger
+}
+
+struct Outcome {
+    kills: u64,
+    broker_kills: u64,
+    seed: u64,
+    seconds: u64,
+    acknowledged: u64,
+    repeated: u64,
+    letters: usize,
+    audit: Audit,
+}
+
+impl Outcome {
+    fn report(&self, every: u64) -> serde_json::Value {
+        let Outcome { kills, broker_kills, seed, seconds, acknowledged, repeated, letters, audit } =
+            self;
+        let said = |program: &str, arguments: &[&str]| {
+            let run = Command::new(program).args(arguments).current_dir(repository_root()).output();
+            run.map(|o| String::from_utf8_lossy(&o.stdout).trim().to_owned()).unwrap_or_default()
+        };
+        let command = format!(
+            "MILLSTREAM_KILLS={kills} MILLSTREAM_BROKER_KILLS={every} MILLSTREAM_SEED={seed} \
+             cargo test --release -p millstream-cli --test kill_loop"
+        );
+        serde_json::json!({
+            "name": "kill-loop",
+            "title": "The real binary and Apache Kafka killed with SIGKILL at random moments",
+            "command": command,
+            "commit": said("git", &["rev-parse", "HEAD"]),
+            "date": said("date", &["-u", "+%F"]),
+            "machine": format!("{} cores, {}", said("nproc", &[]), said("uname", &["-sm"])),
+            "seconds": seconds,
+            "violations": audit.lost + audit.duplicated + audit.phantom,
+            "figures": {
+                // Where the broker was killed, two runs were.
+                "kills": kills + broker_kills,
+                "broker_kills": broker_kills,
+                "records_acknowledged": acknowledged,
+                "records_in_log": audit.expected,
+                "rows": audit.rows,
+                "dead_letters": letters,
+                "produce_batches_repeated": repeated,
+                "lost": audit.lost,
+                "duplicated": audit.duplicated,
+                "phantom": audit.phantom,
+            },
+        })
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn random_kills_lose_nothing_and_double_nothing_on_real_kafka() {
-    let Some(kafka) = KafkaHarness::real() else { return };
+    let Some(mut kafka) = skip_or_fail("Apache Kafka", RealKafka::start()) else { return };
     if skip_or_fail("the deltalake reader", reader::python()).is_none() {
         return;
     }
+    let began = Instant::now();
     let directory = tempfile::tempdir().expect("a directory");
-    kafka.admin().await.create_topic(TOPIC, PARTITIONS).await;
-    std::fs::write(directory.path().join("pipeline.sql"), pipeline(&kafka.bootstrap_servers()))
+    let brokers = kafka.bootstrap_servers();
+    Admin::connect(&brokers).await.create_topic(TOPIC, PARTITIONS).await;
+    std::fs::write(directory.path().join("pipeline.sql"), pipeline(&brokers))
         .expect("the pipeline file");
     let stop = Arc::new(AtomicBool::new(false));
-    let producing = tokio::spawn(produce(kafka.producer().await, stop.clone()));
-    let (kills, seed) = (number("MILLSTREAM_KILLS", 25), number("MILLSTREAM_SEED", 1));
-    println!("{kills} kills, seed {seed}");
-    kill_at_random_moments(directory.path(), kills, seed).await;
+    let producer = StubbornProducer::connect(&brokers, TOPIC).await;
+    let producing = tokio::spawn(produce(producer, stop.clone()));
+    let (kills, every) = (number("MILLSTREAM_KILLS", 25), number("MILLSTREAM_BROKER_KILLS", 10));
+    let seed = number("MILLSTREAM_SEED", 1);
+    println!("{kills} kills, the broker's at every {every}th, seed {seed}");
+    let broker_kills =
+        kill_at_random_moments(directory.path(), &mut kafka, (kills, every), seed).await;
     stop.store(true, Ordering::Relaxed);
-    let ledger = producing.await.expect("the producer");
+    let (acknowledged, repeated) = producing.await.expect("the producer");
 
     let status = start(directory.path(), Some("available-now")).wait().expect("the last run");
     assert!(status.success(), "the last run failed: {status}");
 
+    let in_log = ledger_of_log(&kafka).await;
+    for partition in 0..PARTITIONS {
+        let (found, least) = (in_log.len_of(partition), acknowledged.len_of(partition));
+        assert!(found >= least, "{found} records in partition {partition}, {least} acknowledged");
+    }
     let lake = directory.path().join("lake");
     let good = rows(lake.join("orders"));
     let letters = rows(lake.join("orders_dead_letters"));
     assert!(!letters.is_empty(), "malformed records must become dead letters");
-    println!("{} rows, {} dead letters", good.len(), letters.len());
-    ledger.audit(good.into_iter().chain(letters)).assert_clean();
+    let (seconds, count) = (began.elapsed().as_secs(), letters.len());
+    let audit = in_log.audit(good.into_iter().chain(letters));
+    let acknowledged = acknowledged.len();
+    let outcome = Outcome {
+        acknowledged,
+        kills,
+        broker_kills,
+        seed,
+        seconds,
+        repeated,
+        letters: count,
+        audit,
+    };
+    let report = outcome.report(every);
+    println!("kill-loop {report}");
+    if let Some(file) = std::env::var_os("MILLSTREAM_REPORT") {
+        let text = serde_json::to_string_pretty(&report).expect("a report");
+        let file = repository_root().join(file);
+        std::fs::create_dir_all(file.parent().expect("a directory")).expect("its directory");
+        std::fs::write(file, text + "\n").expect("the report is written");
+    }
+    outcome.audit.assert_clean();
 }

@@ -10,7 +10,7 @@ use crate::client::{
     offset_rows, open_frame, read_coordinator, read_frame, read_metadata, read_versions,
 };
 use crate::read::ReadOptions;
-use crate::read::answer::walk;
+use crate::read::answer::{Standpoint, walk};
 use crate::read::columns::{Columns, Origin};
 use crate::read::decode::{Chunk, Decoder, corrupt};
 use crate::read::request::VERSIONS as FETCH_VERSIONS;
@@ -180,7 +180,8 @@ fn records(
 ) -> Result<Vec<RecordBatch>> {
     let origin = Origin { topic: "topic".into(), partition: partition.partition_index };
     let records = partition.records.unwrap_or_default();
-    let walked = walk(&records, wanted.from, wanted.end, config.client.check_crcs)
+    let from = Standpoint { offset: wanted.from, is_boundary: false, hole_seen: None };
+    let walked = walk(&records, from, wanted.end, config.client.check_crcs)
         .map_err(|e| corrupt(&origin, e))?;
     if walked.bytes == 0 {
         return Ok(Vec::new());

@@ -69,7 +69,8 @@ pub(crate) fn byte_limit(
 }
 
 /// The gate of `minOffsetsPerTrigger`: whether a batch has to wait for more. `last_trigger_ms` is
-/// that of the last batch let through, 0 at the start, so that the first one never waits.
+/// that of the last batch let through, 0 at the start, so that the first one never waits. A clock
+/// that was set back lets one through rather than wait until it is as late again.
 pub(crate) fn must_wait(
     min: i64,
     available: i64,
@@ -77,7 +78,8 @@ pub(crate) fn must_wait(
     last_trigger_ms: i64,
     max_delay_ms: i64,
 ) -> bool {
-    now_ms.saturating_sub(last_trigger_ms) < max_delay_ms && available < min
+    let waited_ms = now_ms.saturating_sub(last_trigger_ms);
+    (0..max_delay_ms).contains(&waited_ms) && available < min
 }
 
 #[cfg(test)]
@@ -143,6 +145,7 @@ mod tests {
         assert!(must_wait(100, 99, 1_000, 500, 900_000));
         assert!(!must_wait(100, 100, 1_000, 500, 900_000));
         assert!(!must_wait(100, 1, 900_500, 500, 900_000));
+        assert!(!must_wait(100, 1, 500, 86_400_500, 900_000), "the clock was set back by a day");
     }
 
     proptest! {

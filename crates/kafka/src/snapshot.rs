@@ -2,7 +2,7 @@
 //! and last offsets, all of the same topics.
 
 use crate::client::{AT_END, AT_START, Cluster, Metadata};
-use crate::config::KafkaConfig;
+use crate::config::{Isolation, KafkaConfig};
 use crate::loss;
 use crate::subscription::Subscription;
 use millstream_core::offsets::TopicPartition;
@@ -20,6 +20,9 @@ pub(crate) struct Snapshot {
     pub(crate) partitions: Vec<TopicPartition>,
     pub(crate) earliest: BTreeMap<TopicPartition, i64>,
     pub(crate) latest: BTreeMap<TopicPartition, i64>,
+    /// Ends of the logs with the records of open transactions, behind which `latest` may stall for
+    /// readers of committed records.
+    pub(crate) written: BTreeMap<TopicPartition, i64>,
 }
 
 impl Snapshot {
@@ -109,12 +112,16 @@ pub(crate) async fn take(cluster: &Cluster, config: &KafkaConfig) -> Result<Snap
             cluster.list_offsets(&metadata, &at_start),
             cluster.list_offsets(&metadata, &at_end),
         )?;
+        let written = match config.client.isolation {
+            Isolation::Committed => cluster.written_ends(&metadata, &at_end).await?,
+            Isolation::Uncommitted => latest.clone(),
+        };
         let after = discover(cluster, config).await?;
         let ids = |m: &Metadata| -> Vec<Option<Uuid>> {
             found.iter().map(|tp| m.topic_id(&tp.topic)).collect()
         };
         if ids(&metadata) == ids(&after.0) {
-            return Ok(Snapshot { metadata, partitions: found, earliest, latest });
+            return Ok(Snapshot { metadata, partitions: found, earliest, latest, written });
         }
         before = after;
     }

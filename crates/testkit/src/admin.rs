@@ -3,17 +3,23 @@
 
 use crate::Client;
 use kafka_protocol::messages::create_partitions_request::CreatePartitionsTopic;
-use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
+use kafka_protocol::messages::create_topics_request::{
+    CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig,
+};
 use kafka_protocol::messages::delete_records_request::{
     DeleteRecordsPartition, DeleteRecordsTopic,
 };
 use kafka_protocol::messages::delete_topics_request::DeleteTopicState;
+use kafka_protocol::messages::elect_leaders_request::TopicPartitions;
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
-use kafka_protocol::messages::metadata_response::MetadataResponseTopic;
+use kafka_protocol::messages::metadata_response::{
+    MetadataResponsePartition, MetadataResponseTopic,
+};
 use kafka_protocol::messages::{
     BrokerId, CreatePartitionsRequest, CreateTopicsRequest, DeleteRecordsRequest,
-    DeleteTopicsRequest, ListOffsetsRequest, MetadataRequest, MetadataResponse, TopicName,
+    DeleteTopicsRequest, ElectLeadersRequest, ListOffsetsRequest, MetadataRequest,
+    MetadataResponse, TopicName,
 };
 use kafka_protocol::protocol::StrBytes;
 use std::time::{Duration, Instant};
@@ -57,14 +63,42 @@ impl Admin {
         partitions: i32,
         settings: &[(&str, &str)],
     ) -> Uuid {
+        let spread =
+            CreatableTopic::default().with_num_partitions(partitions).with_replication_factor(1);
+        self.create(name, partitions, spread, settings).await
+    }
+
+    /// Creates a topic whose partitions have these replicas, the preferred leader first.
+    pub async fn create_topic_on(
+        &mut self,
+        name: &str,
+        replicas: &[&[i32]],
+        settings: &[(&str, &str)],
+    ) -> Uuid {
+        let assignments = (0..).zip(replicas).map(|(partition, brokers)| {
+            CreatableReplicaAssignment::default()
+                .with_partition_index(partition)
+                .with_broker_ids(brokers.iter().map(|b| BrokerId(*b)).collect())
+        });
+        let placed = CreatableTopic::default()
+            .with_num_partitions(-1)
+            .with_replication_factor(-1)
+            .with_assignments(assignments.collect());
+        let partitions = i32::try_from(replicas.len()).expect("a count");
+        self.create(name, partitions, placed, settings).await
+    }
+
+    async fn create(
+        &mut self,
+        name: &str,
+        partitions: i32,
+        topic: CreatableTopic,
+        settings: &[(&str, &str)],
+    ) -> Uuid {
         let configs = settings.iter().map(|(name, value)| {
             CreatableTopicConfig::default().with_name(text(*name)).with_value(Some(text(*value)))
         });
-        let topic = CreatableTopic::default()
-            .with_name(topic_name(name))
-            .with_num_partitions(partitions)
-            .with_replication_factor(1)
-            .with_configs(configs.collect());
+        let topic = topic.with_name(topic_name(name)).with_configs(configs.collect());
         let request =
             CreateTopicsRequest::default().with_topics(vec![topic]).with_timeout_ms(TIMEOUT_MS);
         let answer = self.client.call(&request).await.expect("CreateTopics is answered");
@@ -155,6 +189,33 @@ impl Admin {
         let result = &answer.topics[0].partitions[0];
         assert_eq!(result.error_code, 0, "delete records of {name}-{partition}");
         result.low_watermark
+    }
+
+    /// Makes the preferred replica of each partition its leader again; all of them must be alive.
+    pub async fn elect_preferred(&mut self, name: &str, partitions: i32) {
+        let topic = TopicPartitions::default()
+            .with_topic(topic_name(name))
+            .with_partitions((0..partitions).collect());
+        let request = ElectLeadersRequest::default()
+            .with_election_type(0)
+            .with_topic_partitions(Some(vec![topic]))
+            .with_timeout_ms(TIMEOUT_MS);
+        let answer = self.client.call(&request).await.expect("ElectLeaders is answered");
+        assert_eq!(answer.error_code, 0, "preferred leaders of {name}");
+        let results = answer.replica_election_results.iter().flat_map(|t| &t.partition_result);
+        for result in results {
+            // 84: it leads already.
+            assert!([0, 84].contains(&result.error_code), "{name}: {result:?}");
+        }
+    }
+
+    /// Waits until the partitions of a topic have this state of leaders and replicas.
+    pub async fn wait_until(
+        &mut self,
+        name: &str,
+        ready: impl Fn(&MetadataResponsePartition) -> bool,
+    ) {
+        self.wait(name, |t| t.error_code == 0 && t.partitions.iter().all(&ready)).await;
     }
 
     /// Everything Metadata says.

@@ -119,7 +119,15 @@ impl Producer {
 
 /// One batch of records.
 pub fn encode(records: &[TestRecord], codec: Codec, producer: ProducerState) -> Bytes {
-    let mut builder = BatchBuilder::new(0).codec(codec).producer(producer);
+    build(BatchBuilder::new(0).codec(codec).producer(producer), records)
+}
+
+/// One batch of records of a transaction.
+pub(crate) fn encode_within(records: &[TestRecord], producer: ProducerState) -> Bytes {
+    build(BatchBuilder::new(0).producer(producer).transactional(), records)
+}
+
+fn build(mut builder: BatchBuilder, records: &[TestRecord]) -> Bytes {
     for r in records {
         let headers: Vec<(&str, Option<&[u8]>)> =
             r.headers.iter().map(|(n, v)| (n.as_str(), v.as_deref())).collect();

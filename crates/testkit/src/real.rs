@@ -18,6 +18,8 @@ use tempfile::TempDir;
 
 const VERSION: &str = "4.3.1";
 const START_TIMEOUT: Duration = Duration::from_secs(120);
+/// Tells the guard of a broker that is ended to leave the data of a shared cluster where it is.
+const KEEP: &str = "pid.keep";
 /// Starts again with other ports where somebody else was faster to take them.
 const ATTEMPTS: usize = 3;
 
@@ -91,6 +93,15 @@ impl RealKafka {
         SHARED.get_or_init(|| skip_or_fail("Apache Kafka", start())).as_ref()
     }
 
+    /// A cluster to keep in a `static`, which is never dropped: it ends with this process, and its
+    /// data goes with it.
+    ///
+    /// # Errors
+    /// `TEST_PART_MISSING` without Java or jars, `REAL_KAFKA_START` where it does not come up.
+    pub fn start_shared(config: &RealKafkaConfig) -> Result<RealKafka> {
+        Self::launch_cluster(config, true)
+    }
+
     fn launch_cluster(config: &RealKafkaConfig, shared: bool) -> Result<RealKafka> {
         let libs = libs()?;
         let mut failure = failed("never tried");
@@ -141,17 +152,26 @@ impl RealKafka {
         self.nodes.get(node)?.process.as_ref().map(|p| p.pid)
     }
 
+    /// Address of one broker.
+    pub fn address(&self, node: usize) -> Option<String> {
+        self.nodes.get(node).map(|n| format!("127.0.0.1:{}", n.port))
+    }
+
     /// Kills a broker with SIGKILL and waits until it is gone.
     pub fn kill(&mut self, node: usize) {
-        if let Some(process) = self.nodes.get_mut(node).and_then(|n| n.process.take()) {
-            process.end(None);
-        }
+        self.end(node, None);
     }
 
     /// Stops a broker with SIGTERM and waits until it is gone.
     pub fn stop(&mut self, node: usize) {
-        if let Some(process) = self.nodes.get_mut(node).and_then(|n| n.process.take()) {
-            process.end(Some("TERM"));
+        self.end(node, Some("TERM"));
+    }
+
+    fn end(&mut self, node: usize, signal: Option<&str>) {
+        let Some(node) = self.nodes.get_mut(node) else { return };
+        if let Some(process) = node.process.take() {
+            fs::write(node.dir.join(KEEP), "").expect("a mark beside the data");
+            process.end(signal);
         }
     }
 
@@ -162,6 +182,18 @@ impl RealKafka {
     /// `REAL_KAFKA_START`.
     pub fn restart(&mut self, node: usize) -> Result<()> {
         self.launch(node)?;
+        self.wait_ready()
+    }
+
+    /// Starts all brokers that do not run, at once.
+    ///
+    /// # Errors
+    /// `REAL_KAFKA_START`.
+    pub fn restart_all(&mut self) -> Result<()> {
+        let dead = self.nodes.iter().filter(|n| n.process.is_none()).map(|n| n.id);
+        for node in dead.collect::<Vec<_>>() {
+            self.launch(node)?;
+        }
         self.wait_ready()
     }
 
@@ -178,9 +210,10 @@ impl RealKafka {
         let script = r#"pidfile=$1; shift; exec 3<&0; "$@" </dev/null 3<&- & java=$!
             echo $java > "$pidfile.tmp"; mv "$pidfile.tmp" "$pidfile"
             cat <&3 >/dev/null; kill -KILL $java 2>/dev/null; wait $java 2>/dev/null
-            [ -z "$REMOVE" ] || rm -rf "$REMOVE"; exit 0"#;
+            [ -z "$REMOVE" ] || [ -e "$pidfile.keep" ] || rm -rf "$REMOVE"; exit 0"#;
         let pid_file = node.dir.join("pid");
         let _ = fs::remove_file(&pid_file);
+        let _ = fs::remove_file(node.dir.join(KEEP));
         let mut guard = Command::new("sh")
             .args(["-c", script, "kafka-guard"])
             .arg(&pid_file)

@@ -2,6 +2,7 @@
 //! epoch.
 
 use super::{Cluster, Metadata, broker_error, is_retriable};
+use crate::config::Isolation;
 use futures::future::join_all;
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
@@ -40,6 +41,16 @@ impl Cluster {
         wanted: &BTreeMap<TopicPartition, i64>,
     ) -> Result<BTreeMap<TopicPartition, i64>> {
         self.ask_leaders(metadata, wanted, Question::Timestamp).await
+    }
+
+    /// Where the log of each partition ends, with the records of transactions that are still open:
+    /// the high watermark, whatever the isolation.
+    pub(crate) async fn written_ends(
+        &self,
+        metadata: &Metadata,
+        wanted: &BTreeMap<TopicPartition, i64>,
+    ) -> Result<BTreeMap<TopicPartition, i64>> {
+        self.ask_leaders(metadata, wanted, Question::Written).await
     }
 
     /// Where the log of each partition ends for the leader epoch given: where a later epoch
@@ -101,7 +112,12 @@ impl Cluster {
         question: Question,
     ) -> Answers {
         let asked = match question {
-            Question::Timestamp => self.ask_timestamps(leader, group, metadata).await,
+            Question::Timestamp => {
+                self.ask_timestamps(leader, group, metadata, self.settings.isolation).await
+            }
+            Question::Written => {
+                self.ask_timestamps(leader, group, metadata, Isolation::Uncommitted).await
+            }
             Question::LeaderEpoch => self.ask_epochs(leader, group, metadata).await,
         };
         let answered = match asked {
@@ -137,6 +153,7 @@ impl Cluster {
         leader: i32,
         group: &BTreeMap<TopicPartition, i64>,
         metadata: &Metadata,
+        isolation: Isolation,
     ) -> Result<Vec<OffsetRow>> {
         let mut topics: BTreeMap<&str, Vec<ListOffsetsPartition>> = BTreeMap::new();
         for (tp, timestamp) in group {
@@ -152,7 +169,7 @@ impl Cluster {
         });
         let request = ListOffsetsRequest::default()
             .with_replica_id(BrokerId(-1))
-            .with_isolation_level(self.settings.isolation as i8)
+            .with_isolation_level(isolation as i8)
             .with_topics(topics.collect());
         let mut connection = self.connection(leader).await?;
         let version = connection.version::<ListOffsetsRequest>(LIST_OFFSETS_VERSIONS)?;
@@ -196,6 +213,7 @@ impl Cluster {
 #[derive(Debug, Clone, Copy)]
 enum Question {
     Timestamp,
+    Written,
     LeaderEpoch,
 }
 

@@ -27,6 +27,7 @@ fn seen(id: u128, partitions: &[(i32, i64, i64)]) -> Snapshot {
         partitions: partitions.iter().map(|(p, _, _)| tp(*p)).collect(),
         earliest: partitions.iter().map(|(p, first, _)| (tp(*p), *first)).collect(),
         latest: partitions.iter().map(|(p, _, last)| (tp(*p), *last)).collect(),
+        written: BTreeMap::new(),
     }
 }
 

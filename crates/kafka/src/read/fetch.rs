@@ -278,14 +278,19 @@ impl Fetcher {
     ) -> Result<Sorted> {
         let mut sorted = Sorted::default();
         let index = Index::of(&asked);
-        let mut answers: Vec<_> = asked.iter().map(|_| None).collect();
+        let (mut answers, mut is_twice) = (vec![None; asked.len()], false);
         for topic in &answer.responses {
             for partition in &topic.partitions {
                 let at = index.find(topic, partition.partition_index);
                 if let Some(slot) = at.and_then(|at| answers.get_mut(at)) {
-                    *slot = Some(partition);
+                    is_twice |= slot.replace(partition).is_some();
                 }
             }
+        }
+        if is_twice {
+            // One of the two is another partition's, and which one no checksum tells.
+            tracing::warn!("an answer names a partition twice; fetching again");
+            answers.fill(None);
         }
         // Nobody used the byte limit up, or it was this partition's to use first.
         let has_nothing = answers.iter().all(|p: &Option<&PartitionData>| {

@@ -20,6 +20,8 @@ pub(crate) struct PartitionState {
     later: VecDeque<(i64, i64)>,
     /// The next offset to fetch.
     pub(crate) next: i64,
+    /// Whether the batch before ended at `next`.
+    pub(crate) is_boundary: bool,
     /// Where the range being fetched ends.
     pub(crate) end: i64,
     /// Leader epoch by the last metadata.
@@ -47,6 +49,8 @@ pub(crate) struct Doubts {
     pub(crate) corrupt: u32,
     /// There is nothing although the end lies further on.
     pub(crate) empty: u32,
+    /// The next batch is said to begin here, behind a hole.
+    pub(crate) hole: Option<i64>,
 }
 
 impl PartitionState {
@@ -76,6 +80,7 @@ impl PartitionState {
                     id: split.topic_id,
                     later: VecDeque::new(),
                     next: split.start,
+                    is_boundary: false,
                     end: split.end,
                     epoch: None,
                     sound_epoch: split.leader_epoch,
@@ -102,7 +107,7 @@ impl PartitionState {
 
     /// Notes that something came.
     pub(crate) fn advance(&mut self, next: i64) {
-        self.next = next;
+        (self.next, self.is_boundary) = (next, false);
         self.since = Instant::now();
         (self.doubts, self.bytes_needed) = (Doubts::default(), 0);
     }
@@ -110,7 +115,7 @@ impl PartitionState {
     /// Goes on to the next range; `false` when there is none.
     pub(crate) fn next_range(&mut self) -> bool {
         let Some((start, end)) = self.later.pop_front() else { return false };
-        (self.next, self.end) = (start, end);
+        (self.next, self.is_boundary, self.end) = (start, false, end);
         self.since = Instant::now();
         true
     }

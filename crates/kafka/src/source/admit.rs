@@ -62,9 +62,11 @@ impl KafkaSource {
                 Some((tp.clone(), (*latest).max(begin.from.get(tp).copied()?)))
             })
             .collect();
-        self.state.lock().latest = known.clone();
+        // What is shown as newest counts open transactions: who waits for one lags behind it.
+        let newest = pinned.as_ref().unwrap_or(&seen.written);
+        self.state.lock().latest = newest.clone();
         let end = self.limited_end(start, &begin, &latest, &seen, limit).await?;
-        let latest = position(known)?;
+        let latest = position(newest)?;
         if end == *start && begin.gaps.is_empty() {
             return Ok(Admitted { range: None, latest });
         }

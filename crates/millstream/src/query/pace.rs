@@ -30,7 +30,10 @@ impl Pacer {
         let delay = match self.trigger {
             Trigger::ProcessingTime(interval) => {
                 let now_ms = self.env.now_ms();
-                let wait_ms = self.next_tick_ms.map_or(0, |tick| (tick - now_ms).max(0));
+                // A clock that was set back must not hold the query up until it is as late again.
+                let longest_ms = i64::try_from(interval.as_millis()).unwrap_or(i64::MAX);
+                let until_tick_ms = |tick: i64| tick.saturating_sub(now_ms).clamp(0, longest_ms);
+                let wait_ms = self.next_tick_ms.map_or(0, until_tick_ms);
                 self.next_tick_ms =
                     Some(Trigger::next_tick_ms(interval, now_ms.saturating_add(wait_ms)));
                 Duration::from_millis(u64::try_from(wait_ms).unwrap_or(0))

@@ -7,7 +7,7 @@ use crate::config::Isolation;
 use crate::loss;
 use crate::metrics::add;
 use crate::plan::RECREATED_CURE;
-use crate::read::answer::walk;
+use crate::read::answer::{Standpoint, walk};
 use crate::read::decode::{Chunk, corrupt};
 use crate::read::state::PartitionState;
 use kafka_protocol::ResponseError;
@@ -53,7 +53,12 @@ impl Fetcher {
         let records = partition.records.clone().unwrap_or_default();
         let is_empty = records.is_empty();
         let check = self.source.config.client.check_crcs;
-        let walk = match walk(&records, state.next, state.end, check) {
+        let from = Standpoint {
+            offset: state.next,
+            is_boundary: state.is_boundary,
+            hole_seen: state.doubts.hole,
+        };
+        let walk = match walk(&records, from, state.end, check) {
             Ok(walk) => walk,
             // Bytes may break on the way: they are fetched again before they are believed.
             Err(error) if state.doubts.corrupt < self.source.config.offset_attempts => {
@@ -71,17 +76,22 @@ impl Fetcher {
                 origin: state.origin.clone(),
                 from: state.next,
                 end: state.end,
-                records,
+                records: records.slice(..walk.bytes),
                 aborted: aborted.map(|t| (t.producer_id.0, t.first_offset)).collect(),
                 permit: None,
             });
             state.advance(walk.next);
+            state.is_boundary = true;
         }
         if walk.is_done {
             return Ok(Verdict::Done);
         }
         if walk.bytes > 0 {
             return Ok(Verdict::Fed);
+        }
+        if let Some(begins) = walk.hole {
+            state.doubts.hole = Some(begins);
+            return Ok(Verdict::Hungry);
         }
         if let Some(size) = walk.cut {
             state.bytes_needed = size;
