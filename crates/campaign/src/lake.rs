@@ -2,13 +2,13 @@
 //! dead letters.
 
 use crate::TableReader;
-use crate::report::Cell;
 use millstream_core::Result;
 use millstream_testkit::{KafkaHarness, Ledger, TestRecord};
 use millstream_wire::Codec;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -261,6 +261,16 @@ impl Lake<'_> {
     /// # Errors
     /// What does not hold.
     pub fn audit(&self, crashes: usize) -> std::result::Result<(), String> {
+        self.audit_rows()?;
+        self.check_logs()?;
+        self.check_attempts(crashes)
+    }
+
+    /// Whether every record is in one of the tables once, and dead letters where they belong.
+    ///
+    /// # Errors
+    /// What does not hold.
+    pub fn audit_rows(&self) -> std::result::Result<(), String> {
         let mut rows = Vec::new();
         for table in self.tables() {
             let found = self.place.reader.offsets(&table)?;
@@ -273,11 +283,10 @@ impl Lake<'_> {
             rows.extend(found);
         }
         let audit = self.place.ledger.audit(rows);
-        if !audit.is_clean() {
-            return Err(audit.to_string());
+        match audit.is_clean() {
+            true => Ok(()),
+            false => Err(audit.to_string()),
         }
-        self.check_logs()?;
-        self.check_attempts(crashes)
     }
 
     /// I5 at the end: the newest intent is complete, and it is the last batch.
@@ -306,6 +315,13 @@ impl Lake<'_> {
             return Err(format!("{count} attempts of {BATCHES} batches after {crashes} crashes"));
         }
         Ok(())
+    }
+
+    /// What `millstream checkpoint` says to these arguments.
+    pub fn checkpoint_command(&self, arguments: &[&OsStr]) -> Output {
+        let mut command = Command::new(&self.place.binary);
+        command.arg("checkpoint").args(arguments).args(["--log-level", "error"]);
+        command.stdin(Stdio::null()).output().expect("the binary runs")
     }
 
     /// What `millstream verify` says, where it finds a violation or cannot look.
@@ -425,19 +441,19 @@ impl Held {
     }
 }
 
-/// Runs cells side by side, one on each core, and returns them in their order.
-pub fn run_cells<T: Sync>(cells: &[T], run: impl Fn(&T) -> Cell + Sync) -> Vec<Cell> {
+/// Runs cells side by side, one on each core, and returns what they found in their order.
+pub fn run_cells<T: Sync, R: Send>(cells: &[T], run: impl Fn(&T) -> R + Sync) -> Vec<R> {
     run_cells_on(std::thread::available_parallelism().map_or(1, usize::from), cells, run)
 }
 
 /// Runs cells `side_by_side` at a time.
-pub fn run_cells_on<T: Sync>(
+pub fn run_cells_on<T: Sync, R: Send>(
     side_by_side: usize,
     cells: &[T],
-    run: impl Fn(&T) -> Cell + Sync,
-) -> Vec<Cell> {
+    run: impl Fn(&T) -> R + Sync,
+) -> Vec<R> {
     let next = AtomicUsize::new(0);
-    let done: Mutex<BTreeMap<usize, Cell>> = Mutex::default();
+    let done: Mutex<BTreeMap<usize, R>> = Mutex::new(BTreeMap::new());
     std::thread::scope(|scope| {
         for _ in 0..side_by_side {
             scope.spawn(|| {
@@ -448,9 +464,6 @@ pub fn run_cells_on<T: Sync>(
                         eprintln!("cell {} of {}", at + 1, cells.len());
                     }
                     let outcome = run(cell);
-                    if !outcome.is_held() {
-                        eprintln!("{}: {}", outcome.cell, outcome.outcome);
-                    }
                     done.lock().expect("no cell has panicked").insert(at, outcome);
                 }
             });

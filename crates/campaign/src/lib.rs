@@ -6,6 +6,7 @@
 //!
 //! * [`kills`]: the process ends at each fault point of the protocol, in the first, a middle and
 //!   the last batch.
+//! * [`damage`]: every file of a checkpoint is cut, flipped, missing, swapped or foreign.
 //! * [`syscalls`]: the n-th call that changes the disk kills the process, or fails.
 //! * [`zombies`]: a stopped process goes on after a successor has taken over.
 //! * [`order`]: everything is forced to the disk before something else builds on it.
@@ -21,6 +22,7 @@
     clippy::missing_panics_doc
 )]
 
+pub mod damage;
 pub mod disk;
 pub mod kills;
 mod lake;

@@ -6,7 +6,7 @@
 
 use millstream_campaign::disk::Disk;
 use millstream_campaign::report::{Report, render};
-use millstream_campaign::{Topic, Workplace, kills, order, planted, syscalls, zombies};
+use millstream_campaign::{Topic, Workplace, damage, kills, order, planted, syscalls, zombies};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -67,6 +67,9 @@ async fn main() -> ExitCode {
             eprintln!("There is no campaign `{name}`.\n{USAGE}");
             return ExitCode::from(2);
         };
+        for cell in report.broken() {
+            println!("{}: {}", cell.cell, cell.outcome);
+        }
         let cells = report.cells.len();
         println!("{name}: {cells} cells, {} violations, {} s", report.violations, report.seconds);
         broken += report.violations;
@@ -87,6 +90,11 @@ fn run(name: &str, place: &Workplace, arguments: &Arguments, command: &str) -> O
         "zombies" => Some(zombies::run(place, &zombies::matrix(STOPPED), command)),
         "durability-order" => Some(order::run(place, &disk(), command)),
         "planted-mistakes" => Some(planted::run(place, &disk(), command)),
-        _ => None,
+        "damage" => Some(damage::run(place, damage::Part::Whole, None, command)),
+        "damage-part" => Some(damage::run(place, damage::Part::Fixed, None, command)),
+        _ => {
+            let state = name.strip_prefix("damage:")?;
+            Some(damage::run(place, damage::Part::Whole, Some(state), command))
+        }
     }
 }

@@ -226,7 +226,15 @@ impl Inner {
         let mut state = self.state.lock();
         state.catch_up(&*self.files)?;
         let Some(snapshot) = &state.snapshot else { return Ok(Probe::Absent) };
-        let Some(seen) = snapshot.txn(&query.to_string()) else { return Ok(Probe::Absent) };
+        let (seen, mark) = (snapshot.txn(&query.to_string()), snapshot.txn(&mark::app_id(query)));
+        // One entry has both, and other engines write the first only: a mark that is younger than
+        // the number it belongs to says that the number is damaged.
+        if let Some(entry) = mark.and_then(|mark| mark.entry)
+            && seen.and_then(|seen| seen.entry).is_none_or(|seen| seen < entry)
+        {
+            return Err(self.number_missing(query, entry));
+        }
+        let Some(seen) = seen else { return Ok(Probe::Absent) };
         let wanted = mark::version_of(batch);
         if seen.txn.version < wanted {
             return Ok(Probe::Absent);
@@ -239,13 +247,25 @@ impl Inner {
             let newest = BatchId(u64::try_from(seen.txn.version).unwrap_or(0));
             return Ok(Probe::Ahead { newest });
         }
-        let mark = snapshot.txn(&mark::app_id(query));
         let digest_low_48 = mark.and_then(|m| mark::decode(m.txn.version, batch));
         let attempt = match (seen.entry, digest_low_48) {
             (Some(version), Some(_)) => attempt_of(&*self.files, version)?,
             _ => None,
         };
         Ok(Probe::Committed { attempt, digest_low_48 })
+    }
+
+    fn number_missing(&self, query: QueryId, entry: u64) -> Error {
+        let path = self.options.path.join("_delta_log").join(names::entry(entry));
+        Error::corrupt(
+            "DELTA_LOG_CORRUPT",
+            format!(
+                "The log entry `{}` is damaged: it has the mark of query {query}, and not the \
+                 batch's number.",
+                path.display()
+            ),
+        )
+        .cure("Restore the file from a backup; the batch is not written again on a guess.")
     }
 
     fn commit(&self, tag: &CommitTag, staged: &Value) -> Result<CommitOutcome> {
@@ -266,11 +286,17 @@ impl Inner {
         Ok(outcome)
     }
 
+    /// Whether a staged file is there, as long as it was written.
+    fn is_staged_whole(&self, add: &AddFile) -> Result<bool> {
+        let path = add.local_path(&self.options.path)?;
+        let found = absent_is_none(fs::metadata(&path), &path)?;
+        Ok(found.map(|f| f.len()) == u64::try_from(add.size).ok())
+    }
+
     fn check_staged_files(&self, staged: &StagedCommit) -> Result<()> {
         for add in &staged.adds {
             let path = add.local_path(&self.options.path)?;
-            let found = absent_is_none(fs::metadata(&path), &path)?;
-            if found.map(|f| f.len()) != u64::try_from(add.size).ok() {
+            if !self.is_staged_whole(add)? {
                 return Err(Error::corrupt(
                     "DELTA_STAGED_FILE_MISSING",
                     format!(
@@ -343,10 +369,8 @@ impl Sink for DeltaSink {
             Err(_) => return Ok(false),
         };
         self.blocking(move |inner| {
-            for file in &staged.adds {
-                let path = file.local_path(&inner.options.path)?;
-                let found = path.try_exists().map_err(|e| io_error(Operation::Read, &path, e))?;
-                if !found {
+            for add in &staged.adds {
+                if !inner.is_staged_whole(add)? {
                     return Ok(false);
                 }
             }

@@ -16,8 +16,12 @@ pub struct Rebuilt {
     /// Digest of its intent as the table has it. Where only the mark is left, its 48 bits at the
     /// end and zeros before.
     pub digest: Digest,
+    /// Digest of `offsets/N` as it was written, which no intent repeats; none in version 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offsets: Option<Digest>,
 }
 
 impl Record for Rebuilt {
     const KIND: &'static str = "rebuilt";
+    const VERSION: u64 = 2;
 }

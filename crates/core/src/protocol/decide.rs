@@ -101,21 +101,22 @@ fn decide_or_refuse(facts: &Facts) -> Result<Step, Refusal> {
         reached("damage");
         return Err(Refusal::damaged(damage));
     }
-    if !log.holes.is_empty() {
-        reached("a hole");
-        return Err(Refusal::hole(&log.holes));
-    }
     match (log.intent, log.completed) {
-        (None, None) => first_batch(facts),
+        // Before holes: without the newest intent, the one before it looks as if it had no start.
         (None, Some(completed)) => {
             reached("completions without any intent");
             Err(Refusal::completion_without_intent(completed, None))
         }
-        (Some(intent), Some(completed)) if completed == intent.batch => settled(facts, intent),
         (Some(intent), Some(completed)) if completed > intent.batch => {
             reached("a completion after the newest intent");
             Err(Refusal::completion_without_intent(completed, Some(intent.batch)))
         }
+        _ if !log.holes.is_empty() => {
+            reached("a hole");
+            Err(Refusal::hole(&log.holes))
+        }
+        (None, None) => first_batch(facts),
+        (Some(intent), Some(completed)) if completed == intent.batch => settled(facts, intent),
         (Some(intent), completed) if completed == intent.batch.previous() => finish(facts, intent),
         (Some(intent), completed) => {
             reached("completions missing");
@@ -243,7 +244,8 @@ fn roll_forward(
         }
         Some(_) => {
             reached("in some sinks, staged files gone");
-            Err(Refusal::prepared_gone(batch, attempt, "its staged files are gone"))
+            let what = "a file that it staged is gone or has another size";
+            Err(Refusal::prepared_gone(batch, attempt, what))
         }
         None => {
             reached("in some sinks, unsealed");

@@ -288,6 +288,9 @@ fn offsets_holes(scan: &Scan, holes: &[String]) -> Option<Finding> {
     })
 }
 
+/// Most missing completions that are listed: a huge number in a file name must not make a huge list.
+const MISSING_MAX: usize = 100_000;
+
 /// Completions that the sinks prove: M < N−1, or holes in `commits`.
 fn completions_missing(scan: &Scan, evidence: &Evidence, stateful: bool) -> Option<Finding> {
     let before = scan.newest_offsets()?.previous()?;
@@ -297,6 +300,7 @@ fn completions_missing(scan: &Scan, evidence: &Evidence, stateful: bool) -> Opti
     let missing: Vec<BatchId> = (first.max(lowest)..=before.0)
         .filter(|n| have.binary_search(n).is_err())
         .map(BatchId)
+        .take(MISSING_MAX)
         .collect();
     let (oldest, newest) = (missing.first()?, missing.last()?);
     // A hole is refused as one; a log that ends too early has none.

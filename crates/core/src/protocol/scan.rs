@@ -171,8 +171,7 @@ impl Scan {
         if let Some(reference) = offsets.intent()? {
             return Ok((reference.digest, Planner::Millstream));
         }
-        let rebuilt = self.bytes(paths::REBUILT).map(Rebuilt::decode).transpose()?;
-        if let Some(rebuilt) = rebuilt.filter(|r| r.batch == batch) {
+        if let Some(rebuilt) = self.rebuilt()?.filter(|r| r.batch == batch) {
             return Ok((rebuilt.digest, Planner::Other));
         }
         let bytes = self.bytes(&paths::offsets(batch)).unwrap_or_default();
@@ -218,7 +217,7 @@ impl Scan {
     pub fn query_elsewhere(&self) -> Option<QueryId> {
         let newest = self.newest_offsets();
         let of_intent = newest.and_then(|newest| Some(self.intent(newest).ok()??.query));
-        let rebuilt = || Rebuilt::decode(self.bytes(paths::REBUILT)?).ok().map(|r| r.query);
+        let rebuilt = || self.rebuilt().ok().flatten().map(|rebuilt| rebuilt.query);
         let of_lease = || {
             let path = self.newest_epoch().map(paths::lease)?;
             Lease::decode(self.bytes(&path)?).ok().map(|lease| lease.query)
@@ -253,8 +252,11 @@ impl Scan {
         {
             log.damage.push(Damage::new(paths::commits(completed), &e));
         }
-        if let Some(newest) = newest {
-            self.log_newest(newest, &mut log);
+        match (newest, self.rebuilt()) {
+            // Without it, the batch it speaks of looks as if its digest were another one.
+            (_, Err(e)) => log.damage.push(Damage::new(paths::REBUILT, &e)),
+            (Some(newest), Ok(_)) => self.log_newest(newest, &mut log),
+            (None, Ok(_)) => {}
         }
         log
     }
@@ -288,11 +290,13 @@ impl Scan {
         }
     }
 
+    fn rebuilt(&self) -> Result<Option<Rebuilt>> {
+        self.bytes(paths::REBUILT).map(Rebuilt::decode).transpose()
+    }
+
     /// Whether the checkpoint was made anew from its table and begins with this batch.
     fn starts_here(&self, batch: BatchId) -> bool {
-        self.bytes(paths::REBUILT)
-            .and_then(|bytes| Rebuilt::decode(bytes).ok())
-            .is_some_and(|rebuilt| rebuilt.batch == batch)
+        self.rebuilt().is_ok_and(|rebuilt| rebuilt.is_some_and(|r| r.batch == batch))
     }
 
     fn newest(&self, dir: &str) -> Option<BatchId> {

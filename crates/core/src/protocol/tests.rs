@@ -183,6 +183,12 @@ fn logs_that_do_not_fit_together_are_refused() {
     assert_eq!(with(|l| l.completed = None), "CHECKPOINT_COMMITS_MISSING");
     assert_eq!(with(|l| l.completed = Some(BatchId(6))), "CHECKPOINT_COMMIT_WITHOUT_OFFSETS");
     assert_eq!(with(|l| l.intent = None), "CHECKPOINT_COMMIT_WITHOUT_OFFSETS");
+    // The lost newest intent is the cause, and the hole before the one before it what follows.
+    let both = with(|l| {
+        l.completed = Some(BatchId(6));
+        l.holes.push("offsets/3".into());
+    });
+    assert_eq!(both, "CHECKPOINT_COMMIT_WITHOUT_OFFSETS");
     assert_eq!(with(|l| l.holes.push("offsets/3".into())), "CHECKPOINT_LOG_HOLE");
     assert_eq!(with(|l| l.metadata_missing = true), "STREAMING_CHECKPOINT_MISSING_METADATA_FILE");
     let torn = |l: &mut LogFact| {

@@ -139,7 +139,10 @@ fn parse_schema(place: &str, metadata: &Metadata) -> Result<StructType> {
             "DELTA_UNSUPPORTED_SCHEMA",
             format!("The schema in {place} cannot be used: {}", e.message()),
         )
-        .cure("The table uses a type that this version of Millstream does not know.")
+        .cure(
+            "Use a table whose types this version of Millstream knows; or restore the log from a \
+             backup, where it is damaged.",
+        )
     })
 }
 

@@ -169,6 +169,34 @@ async fn a_missing_staged_file_is_named() {
 }
 
 #[tokio::test]
+async fn a_mark_without_its_number_is_damage_and_no_absence() {
+    let dir = tempfile::tempdir().unwrap();
+    let q = query();
+    append(&sink(dir.path(), "id BIGINT"), q, 0, &ids(0..2)).await;
+    append(&sink(dir.path(), "id BIGINT"), q, 1, &ids(2..4)).await;
+    let path = entry_path(dir.path(), 1);
+    let text = fs::read_to_string(&path).unwrap();
+    let number = format!("\"txn\":{{\"appId\":\"{q}\"");
+    assert!(text.contains(&number), "{text}");
+    fs::write(&path, text.replace(&number, "\"txn\":{\"appId\":\"somebody\"")).unwrap();
+    let error = sink(dir.path(), "id BIGINT").probe(q, BatchId(1)).await.unwrap_err();
+    assert_eq!(error.code(), "DELTA_LOG_CORRUPT");
+    assert!(error.message().contains("00000000000000000001.json"), "{error}");
+}
+
+#[tokio::test]
+async fn a_torn_staged_file_is_no_staged_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let sink = sink(dir.path(), "id BIGINT");
+    let staged = stage(&sink, &tag(query(), 0), &ids(0..2)).unwrap();
+    assert!(sink.staged_is_complete(&staged).await.unwrap());
+    let path = dir.path().join(staged.0["adds"][0]["path"].as_str().unwrap());
+    let bytes = fs::read(&path).unwrap();
+    fs::write(&path, &bytes[..bytes.len() - 1]).unwrap();
+    assert!(!sink.staged_is_complete(&staged).await.unwrap());
+}
+
+#[tokio::test]
 async fn commits_go_on_top_of_other_writers() {
     let dir = tempfile::tempdir().unwrap();
     let sink = sink(dir.path(), "id BIGINT");

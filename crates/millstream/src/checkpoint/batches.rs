@@ -6,8 +6,8 @@ use millstream_core::contract::Position;
 use millstream_core::fault::{Moment, point};
 use millstream_core::ids::{BatchId, Digest, QueryId};
 use millstream_core::log::{
-    CommitFile, INTENT_KEY, Intent, IntentRef, LedgerEntry, OffsetsFile, OffsetsMetadata, Prepared,
-    Rebuilt, Record,
+    CommitFile, INTENT_KEY, Intent, IntentRef, LedgerEntry, OffsetsFile, OffsetsMetadata, Planner,
+    Prepared, Rebuilt, Record,
 };
 use millstream_core::planted::{Mistake, makes};
 use millstream_core::protocol::paths;
@@ -161,13 +161,17 @@ pub(super) async fn read_logged(
             }
             None => None,
         };
-        let digest = match rebuilt.filter(|rebuilt| rebuilt.batch == batch) {
-            Some(rebuilt) => rebuilt.digest,
-            None => Digest::of(&bytes),
-        };
+        let bytes = Digest::of(&bytes);
+        let rebuilt = rebuilt.filter(|rebuilt| rebuilt.batch == batch);
+        if rebuilt.as_ref().and_then(|rebuilt| rebuilt.offsets).is_some_and(|o| o != bytes) {
+            let what = format!("is not what `{}` says", paths::REBUILT);
+            return Err(mixed_up(store, &path, &what));
+        }
+        check_history(store, batch, bytes).await?;
+        let digest = rebuilt.map_or(bytes, |rebuilt| rebuilt.digest);
         return Ok(LoggedBatch { batch, offsets, intent: None, digest });
     };
-    let intent = named_intent(store, reference).await?;
+    let intent = named_intent(store, reference, &path).await?;
     let ends: Vec<_> = intent.sources.iter().map(|r| r.as_ref().map(|r| r.end.clone())).collect();
     if intent.batch != batch || intent.query != query || ends != offsets.sources {
         return Err(mixed_up(store, &path, "and the intent it names say different things"));
@@ -175,10 +179,24 @@ pub(super) async fn read_logged(
     Ok(LoggedBatch { batch, offsets, intent: Some(intent), digest: reference.digest })
 }
 
-async fn named_intent(store: &dyn Store, reference: IntentRef) -> Result<Intent> {
+/// What another engine planned is repeated by no intent; where this one completed it, the ledger
+/// has the digest of the file as it was.
+async fn check_history(store: &dyn Store, batch: BatchId, bytes: Digest) -> Result<()> {
+    let path = paths::ledger(batch);
+    // A damaged entry proves nothing; the doctor names it.
+    let entry = store.read(&path).await?.and_then(|bytes| LedgerEntry::decode(&bytes).ok());
+    let written = entry.filter(|e| e.batch == batch && e.planner == Planner::Other);
+    if written.is_some_and(|entry| entry.digest != bytes) {
+        let what = format!("is not what `{path}` says");
+        return Err(mixed_up(store, &paths::offsets(batch), &what));
+    }
+    Ok(())
+}
+
+async fn named_intent(store: &dyn Store, reference: IntentRef, by: &str) -> Result<Intent> {
     let path = paths::intent(reference.id);
     let bytes = store.read(&path).await?.ok_or_else(|| {
-        let message = format!("{}/{path} is missing.", store.describe());
+        let message = format!("{}/{path} is missing, which `{by}` names.", store.describe());
         Error::corrupt("CHECKPOINT_INTENT_MISSING", message)
             .cure("Run `millstream checkpoint doctor` on the checkpoint.")
     })?;

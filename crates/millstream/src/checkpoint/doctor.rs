@@ -113,7 +113,7 @@ impl Doctor {
 /// Everything wrong, and what each sink said.
 async fn diagnosis(store: &dyn Store, sinks: &[&dyn Sink]) -> Result<(Vec<Finding>, Vec<Witness>)> {
     let scan = look::scan(store).await?;
-    let known = findings::identity(store).await?;
+    let known = findings::identity(store, &scan).await?;
     let mismatch = findings::other_owner(&scan, &known);
     let query = match mismatch {
         Some((_, owner)) => Some(owner),
@@ -129,6 +129,7 @@ async fn diagnosis(store: &dyn Store, sinks: &[&dyn Sink]) -> Result<(Vec<Findin
         diagnosis.findings.insert(0, wrong_id(named, owner, sinks).await?);
     }
     diagnosis.findings.extend(known.finding(&scan));
+    diagnosis.findings.extend(known.replaced(&scan, sinks));
     if let Some(query) = query {
         foretell(store, &scan, query, sinks, &mut diagnosis).await?;
     }
@@ -145,6 +146,7 @@ async fn diagnosis(store: &dyn Store, sinks: &[&dyn Sink]) -> Result<(Vec<Findin
         let finding = Finding::new("CHECKPOINT_TWIN_STALE", what, advice);
         diagnosis.findings.push(finding.repaired_by([Repair::Delete { path }]));
     }
+    diagnosis.findings.extend(findings::claims(&scan));
     diagnosis.findings.extend(findings::ledger(store, &scan, query).await?);
     diagnosis.findings.extend(findings::starts(store, &scan).await?);
     if let Some((first, others)) = witnesses.split_first()

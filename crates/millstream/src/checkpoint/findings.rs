@@ -4,14 +4,15 @@
 
 use super::batches::read_logged;
 use super::look;
-use millstream_core::contract::Position;
-use millstream_core::ids::{BatchId, QueryId};
+use millstream_core::contract::{Position, Sink};
+use millstream_core::ids::{BatchId, Epoch, QueryId};
 use millstream_core::log::{
-    Identity, Intent, LedgerEntry, LedgerSegment, Planner, Record, SourceStart,
+    Identity, Intent, LedgerEntry, LedgerSegment, Planner, Rebuilt, Record, SourceStart,
 };
 use millstream_core::protocol::{Finding, Repair, Scan, paths};
 use millstream_core::{Error, Result};
 use millstream_store::Store;
+use serde_json::Value;
 
 /// The newest identity, or why it cannot be believed.
 pub(super) struct Known {
@@ -21,18 +22,21 @@ pub(super) struct Known {
     pub(super) identity: Option<std::result::Result<Identity, Error>>,
     /// Whether an older revision is whole.
     older_is_whole: bool,
+    /// Whose batches the checkpoint has, by the newest of them that says so.
+    batches_of: Option<QueryId>,
 }
 
 /// Reads the identities.
 ///
 /// # Errors
 /// What the store says.
-pub(super) async fn identity(store: &dyn Store) -> Result<Known> {
+pub(super) async fn identity(store: &dyn Store, scan: &Scan) -> Result<Known> {
     let names = store.list(paths::OURS).await?;
     let mut revisions: Vec<u64> =
         names.iter().filter_map(|name| paths::identity_revision(name)).collect();
     revisions.sort_unstable();
-    let mut known = Known { path: None, identity: None, older_is_whole: false };
+    let batches_of = batches_of(store, scan).await?;
+    let mut known = Known { path: None, identity: None, older_is_whole: false, batches_of };
     for revision in revisions.into_iter().rev() {
         let path = paths::identity(revision);
         let Some(bytes) = store.read(&path).await? else { continue };
@@ -47,7 +51,53 @@ pub(super) async fn identity(store: &dyn Store) -> Result<Known> {
     Ok(known)
 }
 
+/// The query that the newest intent names; or, where there is none, that of the newest entry of the
+/// ledger, or of the table that the checkpoint was made anew from.
+async fn batches_of(store: &dyn Store, scan: &Scan) -> Result<Option<QueryId>> {
+    let newest = scan.newest_offsets();
+    if let Some(intent) = newest.and_then(|newest| scan.intent(newest).ok().flatten()) {
+        return Ok(Some(intent.query));
+    }
+    for batch in paths::numbers(&store.list(paths::LEDGER).await?).into_iter().rev() {
+        let bytes = store.read(&paths::ledger(BatchId(batch))).await?;
+        if let Some(entry) = bytes.and_then(|bytes| LedgerEntry::decode(&bytes).ok()) {
+            return Ok(Some(entry.query));
+        }
+    }
+    let bytes = store.read(paths::REBUILT).await?;
+    Ok(bytes.and_then(|bytes| Rebuilt::decode(&bytes).ok()).map(|rebuilt| rebuilt.query))
+}
+
 impl Known {
+    /// An identity of another query than the one of `metadata` and of the batches.
+    fn stranger(&self, scan: &Scan) -> Option<&Identity> {
+        let named = scan.metadata().ok().flatten()?.id;
+        self.whole().filter(|known| known.query != named && self.batches_of == Some(named))
+    }
+
+    /// The identity, if it is whole and not of another query: it names the tables.
+    pub(super) fn of_this_query(&self, scan: &Scan) -> Option<&Identity> {
+        self.whole().filter(|_| self.stranger(scan).is_none())
+    }
+
+    /// Tables that are not those that the identity knows by their ids.
+    pub(super) fn replaced(&self, scan: &Scan, sinks: &[&dyn Sink]) -> Option<Finding> {
+        let known = self.of_this_query(scan).filter(|known| known.sinks.len() == sinks.len())?;
+        let replaced: Vec<String> = std::iter::zip(&known.sinks, sinks)
+            .filter_map(|(then, sink)| {
+                let (then, now) = (then.get("tableId")?, sink.identity());
+                let now = now.get("tableId").unwrap_or(&Value::Null);
+                let differs = !then.is_null() && then != now;
+                differs
+                    .then(|| format!("{} has the table id {now}, and had {then}", sink.describe()))
+            })
+            .collect();
+        let what = format!("{}.", replaced.join("; "));
+        let advice = "The table was dropped, replaced, or its log is damaged: restore it from a \
+                      backup, or start the table over with `millstream run --full-refresh`.";
+        (!replaced.is_empty()).then(|| Finding::new("QUERY_CHANGED", what, advice))
+    }
+
     /// The identity, if it is whole.
     pub(super) fn whole(&self) -> Option<&Identity> {
         self.identity.as_ref()?.as_ref().ok()
@@ -57,6 +107,13 @@ impl Known {
     /// be set aside where something else still guards: an older revision, or the plan that the
     /// newest intent names.
     pub(super) fn finding(&self, scan: &Scan) -> Option<Finding> {
+        if let (Some(path), Some(stranger)) = (&self.path, self.stranger(scan)) {
+            let what = format!("`{path}` belongs to query {}, not to this one.", stranger.query);
+            let advice = "`metadata` and the batches agree on the query's id: without this file the \
+                          next start compares the query with what is left of its own.";
+            let set_aside = Repair::SetAside { path: path.clone() };
+            return Some(Finding::new("QUERY_CHANGED", what, advice).repaired_by([set_aside]));
+        }
         let (Some(path), Some(Err(error))) = (&self.path, &self.identity) else { return None };
         let what = format!("`{path}`: {}", error.message());
         let newest = scan.newest_offsets();
@@ -85,9 +142,7 @@ impl Known {
 pub(super) fn other_owner(scan: &Scan, known: &Known) -> Option<(QueryId, QueryId)> {
     let named = scan.metadata().ok().flatten()?.id;
     let identity = known.whole().map(|identity| identity.query);
-    let newest = scan.newest_offsets();
-    let intent = newest.and_then(|newest| scan.intent(newest).ok().flatten()).map(|i| i.query);
-    let owner = match (identity, intent) {
+    let owner = match (identity, known.batches_of) {
         (Some(a), Some(b)) if a != b => return None,
         (a, b) => a.or(b)?,
     };
@@ -181,6 +236,25 @@ fn from_intent(intent: Intent, digest: millstream_core::ids::Digest) -> LedgerEn
     }
 }
 
+/// A claim with the last of all numbers: epochs count up by one, so nobody has made it.
+pub(super) fn last_claim() -> Error {
+    let path = paths::lease(Epoch(u64::MAX));
+    Error::corrupt(
+        "CHECKPOINT_FILE_DAMAGED",
+        format!("`{path}` is no claim that a run has made, and none can follow it."),
+    )
+    .cure("Run `millstream checkpoint doctor`, which can delete it.")
+}
+
+/// The finding for [`last_claim`].
+pub(super) fn claims(scan: &Scan) -> Option<Finding> {
+    let epoch = scan.newest_epoch().filter(|epoch| epoch.0 == u64::MAX)?;
+    let error = last_claim();
+    let advice = "Claims count up by one: no run has made this one.";
+    let repair = Repair::Delete { path: paths::lease(epoch) };
+    Some(Finding::new(error.code(), error.message(), advice).repaired_by([repair]))
+}
+
 /// Damaged starting positions.
 ///
 /// # Errors
@@ -230,7 +304,7 @@ pub(super) async fn standing(store: &dyn Store, scan: &Scan, query: QueryId) -> 
 /// # Errors
 /// What the store says.
 pub(super) async fn sentences(store: &dyn Store, scan: &Scan) -> Result<Vec<String>> {
-    let known = identity(store).await?;
+    let known = identity(store, scan).await?;
     let query = look::query_id(store).await.ok().flatten();
     let mut findings: Vec<Finding> = known.finding(scan).into_iter().collect();
     findings.extend(ledger(store, scan, query).await?);

@@ -115,9 +115,9 @@ impl Inspection {
             sealed_attempts: scan.sealed().len(),
             ledger_batches: ledger.len(),
             ledger_rows_in: ledger.iter().flat_map(|e| e.rows_in.iter().flatten()).sum(),
-            identity: findings::identity(store)
+            identity: findings::identity(store, &scan)
                 .await?
-                .whole()
+                .of_this_query(&scan)
                 .and_then(|i| serde_json::to_value(i).ok()),
             starts: starts(store).await?,
             batches: batches(store, &scan.numbers(paths::OFFSETS), completed, &ledger).await?,

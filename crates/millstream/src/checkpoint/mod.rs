@@ -348,7 +348,9 @@ async fn claim(
     for _ in 0..CLAIMS_MAX {
         let names = store.list("millstream/lease").await?;
         let claims = paths::numbers(&names);
-        let next = claims.last().map_or(1, |newest| newest.saturating_add(1));
+        let Some(next) = claims.last().map_or(Some(1), |newest| newest.checked_add(1)) else {
+            return Err(findings::last_claim().context(store.describe()));
+        };
         // A listing may lag behind what this claim has found taken.
         let epoch = Epoch(next.max(least));
         least = epoch.0.saturating_add(1);
@@ -361,7 +363,11 @@ async fn claim(
             refuse_liar(&**store, epoch, &path, &bytes).await?;
             // Older leases say nothing any more. One is kept as history.
             for old in claims.into_iter().filter(|old| old + 1 < epoch.0) {
-                store.delete(&paths::lease(Epoch(old))).await?;
+                match store.delete(&paths::lease(Epoch(old))).await {
+                    // A directory is no claim, and in nobody's way.
+                    Err(e) if e.code() == "STORE_NOT_A_DIRECTORY" => {}
+                    deleted => drop(deleted?),
+                }
             }
             return Ok(epoch);
         }

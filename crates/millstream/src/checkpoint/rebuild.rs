@@ -73,8 +73,6 @@ pub async fn rebuild(store: Arc<dyn Store>, from: &Rebuild) -> Result<()> {
         let start = SourceStart { position: end.clone() };
         write(&*store, &paths::source_start(index), &start.encode()).await?;
     }
-    let rebuilt = Rebuilt { query: from.query, batch: from.batch, digest: from.digest };
-    write(&*store, paths::REBUILT, &rebuilt.encode()?).await?;
     let metadata = OffsetsMetadata {
         watermark_ms: from.watermark_ms,
         timestamp_ms: from.batch_time_ms,
@@ -82,7 +80,15 @@ pub async fn rebuild(store: Arc<dyn Store>, from: &Rebuild) -> Result<()> {
         source_info: None,
     };
     let offsets = OffsetsFile::new(metadata, from.ends.iter().cloned().map(Some).collect());
-    write(&*store, &paths::offsets(from.batch), &offsets.encode()).await?;
+    let offsets = offsets.encode();
+    let rebuilt = Rebuilt {
+        query: from.query,
+        batch: from.batch,
+        digest: from.digest,
+        offsets: Some(Digest::of(&offsets)),
+    };
+    write(&*store, paths::REBUILT, &rebuilt.encode()?).await?;
+    write(&*store, &paths::offsets(from.batch), &offsets).await?;
     let commit = CommitFile::new(from.watermark_ms);
     write(&*store, &paths::commits(from.batch), &commit.encode()).await
 }

@@ -601,3 +601,5 @@ async fn a_changed_digit_in_offsets_is_noticed_by_its_intent() {
     assert_eq!(damage[0].code, "CHECKPOINT_FILE_DAMAGED");
     assert_eq!(checkpoint.logged(BatchId(0)).await.unwrap_err().kind(), ErrorKind::Corrupt);
 }
+
+mod damage;

@@ -5,6 +5,7 @@ use super::PipelineFlow;
 use super::flow::CHECKPOINTS;
 use millstream_core::ids::QueryId;
 use millstream_core::log::Metadata;
+use millstream_core::protocol::paths;
 use millstream_core::{Error, Result};
 use millstream_delta::{DeltaTable, MARK_SUFFIX};
 use std::collections::BTreeMap;
@@ -103,7 +104,7 @@ pub fn check_history(flows: &[PipelineFlow], storage: &Path, new_flows: &[String
     for flow in flows {
         let dir = flow.table_path(storage)?;
         check_case(flow, storage)?;
-        let is_new = !flow.checkpoint_path(storage).join("metadata").exists();
+        let is_new = !has_checkpoint(&flow.checkpoint_path(storage));
         if !is_new || new_flows.iter().any(|name| name.eq_ignore_ascii_case(&flow.name)) {
             continue;
         }
@@ -130,6 +131,16 @@ pub fn check_history(flows: &[PipelineFlow], storage: &Path, new_flows: &[String
         }
     }
     Ok(())
+}
+
+/// Whether anything of a checkpoint is there. Logs without `metadata` are a damaged one, which the
+/// start refuses as that.
+fn has_checkpoint(dir: &Path) -> bool {
+    let logs = [paths::OFFSETS, paths::COMMITS, paths::SOURCES, paths::LEASES, paths::INTENTS];
+    let is_filled = |log: &str| {
+        std::fs::read_dir(dir.join(log)).is_ok_and(|mut entries| entries.next().is_some())
+    };
+    dir.join(paths::METADATA).exists() || logs.into_iter().any(is_filled)
 }
 
 fn others(

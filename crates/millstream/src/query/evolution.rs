@@ -5,7 +5,7 @@
 
 use crate::plan::FlowPlan;
 use millstream_core::Error;
-use millstream_core::ids::BatchId;
+use millstream_core::ids::{BatchId, QueryId};
 use millstream_core::log::{Difference, Identity};
 use serde_json::Value;
 
@@ -38,6 +38,21 @@ pub(super) fn other_plan(batch: BatchId) -> Difference {
         then: Some(Value::from(format!("the one that batch {batch} was planned with"))),
         now: Some(Value::from("another one")),
     }
+}
+
+/// The refusal of a `metadata` with another id than what else is in the checkpoint.
+pub(super) fn mixed(place: &str, named: QueryId, what: &str, owner: QueryId) -> Error {
+    Error::invalid(
+        "QUERY_CHANGED",
+        format!(
+            "{place}: `metadata` has the id {named}, and {what} belongs to query {owner}: one of \
+             them is another query's."
+        ),
+    )
+    .cure(
+        "Run `millstream checkpoint doctor`: the tables say which of the two is right. Or restore \
+         the checkpoint from one backup.",
+    )
 }
 
 /// The refusal, with every difference that matters.

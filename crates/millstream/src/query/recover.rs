@@ -11,7 +11,7 @@ use millstream_core::fault::{Moment, point};
 use millstream_core::ids::{AttemptId, BatchId};
 use millstream_core::log::{Identity, Prepared};
 use millstream_core::planted::{Mistake, makes};
-use millstream_core::protocol::{Adopt, Facts, Scan, Step, decide};
+use millstream_core::protocol::{Adopt, Facts, Scan, Step, decide, paths};
 use millstream_core::{Error, Result};
 use serde_json::Value;
 use std::sync::Arc;
@@ -51,7 +51,14 @@ impl Run {
                     .into_iter()
                     .partition(|d| super::evolution::is_harmless(d) || moved.contains(&d.path));
                 if !refused.is_empty() && !self.nothing_fixed_yet().await? {
-                    return Err(super::evolution::refuse(&self.checkpoint.describe(), &refused));
+                    let place = self.checkpoint.describe();
+                    return Err(match then.query == now.query {
+                        true => super::evolution::refuse(&place, &refused),
+                        false => {
+                            let path = format!("`{}`", paths::identity(then.revision));
+                            super::evolution::mixed(&place, now.query, &path, then.query)
+                        }
+                    });
                 }
                 let changed = !evolved.is_empty() || !refused.is_empty();
                 if changed && !self.has_foreign_table(&then, &now).await? {
@@ -68,6 +75,12 @@ impl Run {
     /// engine's batches do not.
     async fn check_newest_plan(&self) -> Result<()> {
         let scan = self.checkpoint.scan().await?;
+        // Before anything is stored under this id: it would outlive the mistake.
+        let query = self.checkpoint.query();
+        if let Some(owner) = scan.query_elsewhere().filter(|owner| *owner != query) {
+            let place = self.checkpoint.describe();
+            return Err(super::evolution::mixed(&place, query, "the newest batch", owner));
+        }
         let intent = scan.newest_offsets().and_then(|newest| scan.intent(newest).ok().flatten());
         match intent {
             Some(intent) if intent.plan != self.flow.fingerprint => {

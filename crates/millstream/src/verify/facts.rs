@@ -27,6 +27,8 @@ pub struct BatchMark {
     pub digest: Option<String>,
     /// Digest of the intent of the batch before.
     pub previous: Option<String>,
+    /// Rows that the commit says it adds, where it is ours.
+    pub rows: Option<u64>,
 }
 
 /// One entry of the table's log.

@@ -25,8 +25,9 @@ pub fn audit(table: &TableFacts, checkpoint: &CheckpointFacts, sink: usize) -> L
             present(table, &last, mark.batch, &file.path, &mut findings);
         }
         let counted = checkpoint.ledger.get(&mark.batch).and_then(|e| e.rows_out.as_ref());
-        if let Some(expected) = counted.and_then(|rows| rows.get(sink)) {
-            counts(commit, mark.batch, *expected, &mut findings);
+        let counted = counted.and_then(|rows| rows.get(sink)).map(|rows| (*rows, "the ledger"));
+        if let Some(expected) = counted.or(mark.rows.map(|rows| (rows, "its commit"))) {
+            counts(commit, mark.batch, expected, &mut findings);
         }
     }
     for (path, on_disk) in &table.live {
@@ -96,7 +97,13 @@ fn present(
     findings.push(Finding::violation(batch, what));
 }
 
-fn counts(commit: &CommitFacts, batch: u64, expected: u64, findings: &mut Vec<Finding>) {
+/// Rows of the added files against those that somebody counted.
+fn counts(
+    commit: &CommitFacts,
+    batch: u64,
+    (expected, who): (u64, &str),
+    findings: &mut Vec<Finding>,
+) {
     let stated: Option<u64> = commit.added.iter().map(|f| f.rows).sum();
     match stated {
         None => findings.push(Finding::unknown(
@@ -105,7 +112,7 @@ fn counts(commit: &CommitFacts, batch: u64, expected: u64, findings: &mut Vec<Fi
         )),
         Some(rows) if rows != expected => findings.push(Finding::violation(
             batch,
-            format!("version {} added {rows} rows; the ledger counted {expected}", commit.version),
+            format!("version {} added {rows} rows; {who} counted {expected}", commit.version),
         )),
         Some(_) => (),
     }

@@ -214,6 +214,7 @@ fn commit_facts(entry: CommitEntry, query: QueryId) -> CommitFacts {
         attempt: text("attempt"),
         digest: text("digest"),
         previous: text("previous"),
+        rows: ours["rowsOut"].as_u64(),
     });
     CommitFacts {
         other_stream: mark.is_none() && !entry.txns.is_empty(),

@@ -50,6 +50,7 @@ fn commit(batch: u64) -> CommitFacts {
             attempt: None,
             digest: Some(digest(batch).to_string()),
             previous: batch.checked_sub(1).map(|b| digest(b).to_string()),
+            rows: Some(10),
         }),
         added: vec![file(format!("f{batch}"))],
         removed: Vec::new(),
@@ -182,7 +183,21 @@ fn files_that_vanished_are_seen() {
         },
         "is not on disk",
     );
+    files_say(
+        |t, _| {
+            t.live.insert("f1".into(), Some(0));
+        },
+        "it has 0 bytes, not 1",
+    );
     files_say(|t, _| t.commits[1].added[0].rows = Some(9), "the ledger counted 10");
+    files_say(
+        |t, c| {
+            c.ledger.remove(&1);
+            t.commits[1].added.clear();
+            t.live.remove("f1");
+        },
+        "its commit counted 10",
+    );
 }
 
 #[test]

@@ -188,7 +188,8 @@ fn a_gap_at_the_end_is_not_a_hole_and_a_completion_needs_its_offsets() {
     assert_eq!(code(&checkpoint(&[0, 1, 2, 3], &[0, 2])), [HOLE]);
     assert_eq!(code(&checkpoint(&[0, 1], &[0, 1])), Vec::<String>::new());
     assert_eq!(code(&checkpoint(&[0], &[0, 1])), ["CHECKPOINT_COMMIT_WITHOUT_OFFSETS"]);
-    let rebuilt = Rebuilt { query: QUERY, batch: BatchId(5), digest: Digest::of(b"") };
+    let rebuilt =
+        Rebuilt { query: QUERY, batch: BatchId(5), digest: Digest::of(b""), offsets: None };
     let mut files = checkpoint(&[5], &[5]);
     assert_eq!(code(&files), [HOLE]);
     files.insert(paths::REBUILT.to_owned(), rebuilt.encode().unwrap());

@@ -245,7 +245,7 @@ fn missing_metadata_is_noticed_whatever_else_there_is() {
 #[test]
 fn the_querys_id_is_also_elsewhere() {
     let id = |n: u128| QueryId(Uuid::from_u128(n));
-    let rebuilt = Rebuilt { query: id(20), batch: N, digest: digest() };
+    let rebuilt = Rebuilt { query: id(20), batch: N, digest: digest(), offsets: None };
     let mut files = whole();
     files.insert(paths::REBUILT.to_owned(), rebuilt.encode().unwrap());
     files.insert(paths::lease(Epoch(3)), lease(id(30)).encode().unwrap());
@@ -262,7 +262,7 @@ fn the_querys_id_is_also_elsewhere() {
 #[test]
 fn a_rebuilt_checkpoint_begins_with_its_batch() {
     let digest = Digest::of(b"as the table says");
-    let rebuilt = Rebuilt { query: QUERY, batch: BatchId(5), digest };
+    let rebuilt = Rebuilt { query: QUERY, batch: BatchId(5), digest, offsets: None };
     let newest = OffsetsFile::new(OffsetsMetadata::default(), vec![Some(Position(json!([1])))]);
     let mut files = Files::from([
         (paths::METADATA.to_owned(), Metadata { id: QUERY }.encode()),
@@ -275,7 +275,7 @@ fn a_rebuilt_checkpoint_begins_with_its_batch() {
     assert_eq!(begun.digest(BatchId(5)).unwrap(), (digest, Planner::Other));
 
     // What it says about another batch counts for nothing here.
-    let elsewhere = Rebuilt { query: QUERY, batch: BatchId(4), digest };
+    let elsewhere = Rebuilt { query: QUERY, batch: BatchId(4), digest, offsets: None };
     files.insert(paths::REBUILT.to_owned(), elsewhere.encode().unwrap());
     let other = scan(&files);
     assert_eq!(other.log().holes, ["offsets/4"]);
