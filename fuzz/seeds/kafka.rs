@@ -155,7 +155,8 @@ fn fetch(version: i16, codec: Codec) -> FetchResponse {
     later.push(5, Some(b"k"), Some(b"v"), &[("h", None)]).push(6, None, None, &[]);
     let later = later.build().unwrap();
     let records = [&batch(codec, producer)[..], &marker, &later].concat();
-    let aborted = AbortedTransaction::default().with_producer_id(ProducerId(7)).with_first_offset(3);
+    let aborted =
+        AbortedTransaction::default().with_producer_id(ProducerId(7)).with_first_offset(3);
     let partition = PartitionData::default()
         .with_high_watermark(9)
         .with_last_stable_offset(9)

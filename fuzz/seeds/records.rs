@@ -4,7 +4,7 @@ use crate::{Seeds, root};
 use millstream_core::contract::{Position, SourceRange, Staged};
 use millstream_core::ids::{AttemptId, BatchId, Digest, Epoch, QueryId, RunId};
 use millstream_core::log::{
-    Identity, Intent, IntentRef, LedgerEntry, LedgerSegment, Lease, Metrics, Planner, Prepared,
+    Identity, Intent, IntentRef, Lease, LedgerEntry, LedgerSegment, Metrics, Planner, Prepared,
     Rebuilt, Record,
 };
 use millstream_wire::{BatchBuilder, Codec, Producer, control_marker};
@@ -112,8 +112,11 @@ fn checkpoint(seeds: &mut Seeds) {
     for (kind, text) in [
         (8, "v1\n\n-\n7"),
         (8, "v1\n{\"batchWatermarkMs\":5,\"batchTimestampMs\":6}\n{\"logOffset\":0}"),
-        (8, "v2\n{\"batchWatermarkMs\":0,\"batchTimestampMs\":1,\"conf\":{},\"sourceMetadataInfo\":\
-             {}}\nclicks:{\"logOffset\":0}\norders:-"),
+        (
+            8,
+            "v2\n{\"batchWatermarkMs\":0,\"batchTimestampMs\":1,\"conf\":{},\"sourceMetadataInfo\":\
+             {}}\nclicks:{\"logOffset\":0}\norders:-",
+        ),
         (9, "v1\n{}"),
         (9, "v2\n{\"nextBatchWatermarkMs\":3,\"stateUniqueIds\":{\"0\":[[\"u\"]]}}"),
         (11, "{\"topicA\":{\"0\":23,\"1\":-1},\"topicB\":{\"0\":-2}}"),

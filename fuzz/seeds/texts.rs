@@ -40,11 +40,17 @@ fn sql(seeds: &mut Seeds) {
         (1, "SELECT CASE WHEN a THEN 1 ELSE 2 END, m['k'], s.f[0], x -> x + 1, CAST(a AS INT)"),
         (0, "SET topic = orders; -- the topic\nSET n = ${topic}_${topic};\nSELECT '${n}' FROM t"),
         (0, "SET TIME ZONE 'Europe/Paris';\nSELECT r'\\d' 'b', \"c\", 1.5BD, 1e3, X'1f', ${given}"),
-        (0, "CREATE OR REFRESH STREAMING TABLE db.orders (id BIGINT NOT NULL COMMENT 'key', m \
+        (
+            0,
+            "CREATE OR REFRESH STREAMING TABLE db.orders (id BIGINT NOT NULL COMMENT 'key', m \
              MAP<STRING, ARRAY<INT>>) PARTITIONED BY (d, `re gion`) LOCATION '/lake' TBLPROPERTIES \
-             ('delta.appendOnly' = 'true') AS SELECT 1 AS id"),
-        (0, "CREATE STREAMING TABLE IF NOT EXISTS t; CREATE FLOW f AS INSERT INTO t BY NAME \
-             SELECT 1 AS a"),
+             ('delta.appendOnly' = 'true') AS SELECT 1 AS id",
+        ),
+        (
+            0,
+            "CREATE STREAMING TABLE IF NOT EXISTS t; CREATE FLOW f AS INSERT INTO t BY NAME \
+             SELECT 1 AS a",
+        ),
         (0, "CREATE TEMPORARY VIEW v AS VALUES (1, 'a'), (2, NULL); /* c /* d */ */ MERGE INTO t"),
     ] {
         seeds.add("sql_scripts", &[kind], text);
@@ -53,9 +59,11 @@ fn sql(seeds: &mut Seeds) {
 }
 
 fn json(seeds: &mut Seeds) {
-    let files =
-        ["tests/oracle/from_json.jsonl", "crates/json/tests/json/more_answers.jsonl",
-         "crates/json/tests/json/random_answers.jsonl"];
+    let files = [
+        "tests/oracle/from_json.jsonl",
+        "crates/json/tests/json/more_answers.jsonl",
+        "crates/json/tests/json/random_answers.jsonl",
+    ];
     for line in files.into_iter().flat_map(lines) {
         let (Some(schema), Some(input)) = (line["schema"].as_str(), line["input"].as_str()) else {
             continue;
@@ -76,7 +84,11 @@ fn json(seeds: &mut Seeds) {
         }
     }
     for path in ["$", "$.a.b[0]", "$['a'][*]", "$..a", "$.*", "$.a[*].b"] {
-        seeds.add("json_functions", &[0], format!("{path}\n{{\"a\":[{{\"b\":1}},{{\"b\":\"x\"}}]}}"));
+        seeds.add(
+            "json_functions",
+            &[0],
+            format!("{path}\n{{\"a\":[{{\"b\":1}},{{\"b\":\"x\"}}]}}"),
+        );
     }
     let flat = r#"{"a":-12,"b":"x\"\u00e9\ud83d\ude00y","c":1.5e-3,"d":true,"f":[1,null,3],"j":7,"k":-8,"l":9}"#;
     seeds.add("json_decode", &[0], flat);
@@ -97,10 +109,13 @@ fn schemas(seeds: &mut Seeds) {
         (0, "a INT NOT NULL COMMENT 'it\\'s', `b c` DECIMAL(10, 2), c: ARRAY<MAP<STRING, DATE>>"),
         (0, "a STRING COLLATE UTF8_BINARY -- c\n, /* d */ b VARCHAR(3)"),
         (1, "map<int, struct<a: timestamp_ntz, b: void>>"),
-        (2, "{\"type\":\"struct\",\"fields\":[{\"name\":\"a\",\"type\":{\"type\":\"map\",\"keyType\":\
+        (
+            2,
+            "{\"type\":\"struct\",\"fields\":[{\"name\":\"a\",\"type\":{\"type\":\"map\",\"keyType\":\
              \"string\",\"valueType\":{\"type\":\"array\",\"elementType\":\"decimal(5,2)\",\
              \"containsNull\":false},\"valueContainsNull\":true},\"nullable\":true,\"metadata\":\
-             {\"comment\":\"c\"}}]}"),
+             {\"comment\":\"c\"}}]}",
+        ),
         (3, "\"integer\""),
     ] {
         seeds.add("schemas", &[kind], text);
@@ -116,14 +131,29 @@ fn options(seeds: &mut Seeds) {
             &[("subscribe", "a, b"), ("startingOffsets", "{\"a\":{\"0\":23,\"1\":-2}}")][..],
             &[("assign", "{\"a\":[0,1]}"), ("startingTimestamp", "1700000000000")],
             &[("subscribePattern", "ev.*ts"), ("kafka.bootstrap.servers", "[::1]:9,h:10")],
-            &[("subscribe", "a"), ("maxOffsetsPerTrigger", "10"), ("minOffsetsPerTrigger", "2"),
-              ("maxTriggerDelay", "5m"), ("kafka.isolation.level", "read_committed")],
-            &[("subscribe", "a"), ("endingOffsets", "{\"a\":{\"0\":99}}"), ("startingOffsets",
-              "{\"a\":{\"0\":3}}"), ("failOnDataLoss", "false"), ("includeHeaders", "TRUE")],
+            &[
+                ("subscribe", "a"),
+                ("maxOffsetsPerTrigger", "10"),
+                ("minOffsetsPerTrigger", "2"),
+                ("maxTriggerDelay", "5m"),
+                ("kafka.isolation.level", "read_committed"),
+            ],
+            &[
+                ("subscribe", "a"),
+                ("endingOffsets", "{\"a\":{\"0\":99}}"),
+                ("startingOffsets", "{\"a\":{\"0\":3}}"),
+                ("failOnDataLoss", "false"),
+                ("includeHeaders", "TRUE"),
+            ],
             &[("subscribe", "a"), ("kafka.sasl.mechanism", "PLAIN")],
-            &[("subscribe", "a"), ("startingOffsetsByTimestamp", "{\"a\":{\"0\":3}}"),
-              ("startingOffsetsByTimestampStrategy", "latest"), ("commitGroupOffsets", "true"),
-              ("kafka.group.id", "g"), ("kafka.fetch.max.bytes", "1000")],
+            &[
+                ("subscribe", "a"),
+                ("startingOffsetsByTimestamp", "{\"a\":{\"0\":3}}"),
+                ("startingOffsetsByTimestampStrategy", "latest"),
+                ("commitGroupOffsets", "true"),
+                ("kafka.group.id", "g"),
+                ("kafka.fetch.max.bytes", "1000"),
+            ],
         ] {
             seeds.add("options", &[mode], lines(pairs));
         }
@@ -132,20 +162,44 @@ fn options(seeds: &mut Seeds) {
             seeds.add("options", &[mode], [&[name][..], b"1\n\x7fsubscribe=a"].concat());
         }
     }
-    seeds.add("options", &[2], lines(&[("timestampFormat", "yyyy-MM-dd'T'HH:mm:ss[.SSS][XXX]"),
-        ("mode", "FAILFAST"), ("timeZone", "Europe/Paris"), ("maxNestingDepth", "5")]));
+    seeds.add(
+        "options",
+        &[2],
+        lines(&[
+            ("timestampFormat", "yyyy-MM-dd'T'HH:mm:ss[.SSS][XXX]"),
+            ("mode", "FAILFAST"),
+            ("timeZone", "Europe/Paris"),
+            ("maxNestingDepth", "5"),
+        ]),
+    );
     for name in 0..50_u8 {
         seeds.add("options", &[2], [&[name][..], b"true\n"].concat());
     }
-    for text in ["10 seconds", "1 minute 30 seconds", "500 ms", "interval 3 days", "available-now",
-        "once", "15m", "7", "12 us"] {
+    for text in [
+        "10 seconds",
+        "1 minute 30 seconds",
+        "500 ms",
+        "interval 3 days",
+        "available-now",
+        "once",
+        "15m",
+        "7",
+        "12 us",
+    ] {
         seeds.add("options", &[3], text);
     }
     for text in ["file:///a%20b", "file:/a", "s3://b/c", "a/b", "file://h/x", "startingOfsets"] {
         seeds.add("options", &[4], text);
     }
-    for text in ["ev.*ts\nmy-events", "^a$\na", "a(?=b)\nab", "[a-c]+\\d{2}\nb12", "(?i)A|b\na",
-        "a++\na", "\\Qa\\E\na"] {
+    for text in [
+        "ev.*ts\nmy-events",
+        "^a$\na",
+        "a(?=b)\nab",
+        "[a-c]+\\d{2}\nb12",
+        "(?i)A|b\na",
+        "a++\na",
+        "\\Qa\\E\na",
+    ] {
         seeds.add("topic_patterns", &[], text);
     }
 }
@@ -156,17 +210,38 @@ fn values(seeds: &mut Seeds) {
         seeds.add("text_values", &[0], text);
         seeds.add("text_values", &[1, 11, 2], text);
     }
-    for text in ["2024-02-29", "2024-2-9 1:2:3.456789 Europe/Paris", "+12345-01-01", "T01:02:03Z",
-        "1970-01-01T00:00:00+18:00", "0000-01-01", "-0001-12-31"] {
+    for text in [
+        "2024-02-29",
+        "2024-2-9 1:2:3.456789 Europe/Paris",
+        "+12345-01-01",
+        "T01:02:03Z",
+        "1970-01-01T00:00:00+18:00",
+        "0000-01-01",
+        "-0001-12-31",
+    ] {
         seeds.add("text_values", &[0], text);
     }
-    for text in ["UTC", "Europe/Paris", "America/New_York", "+05:30", "GMT-3", "UTC+1:02:03", "Z",
-        "Asia/Kolkata", "PST"] {
+    for text in [
+        "UTC",
+        "Europe/Paris",
+        "America/New_York",
+        "+05:30",
+        "GMT-3",
+        "UTC+1:02:03",
+        "Z",
+        "Asia/Kolkata",
+        "PST",
+    ] {
         seeds.add("text_values", &[2, 9, 77], text);
     }
-    for text in ["yyyy-MM-dd'T'HH:mm:ss[.SSS][XXX]\n2024-01-02T03:04:05.678+01:00",
-        "dd/MM/yyyy hh:mm a\n05/06/2024 07:08 PM", "D uuuu\n60 2024", "yyMMdd\n240102",
-        "HH:mm:ss.SSSSSS VV\n01:02:03.000004 Europe/Paris", "QQQ ''z\nQ1 'UTC"] {
+    for text in [
+        "yyyy-MM-dd'T'HH:mm:ss[.SSS][XXX]\n2024-01-02T03:04:05.678+01:00",
+        "dd/MM/yyyy hh:mm a\n05/06/2024 07:08 PM",
+        "D uuuu\n60 2024",
+        "yyMMdd\n240102",
+        "HH:mm:ss.SSSSSS VV\n01:02:03.000004 Europe/Paris",
+        "QQQ ''z\nQ1 'UTC",
+    ] {
         seeds.add("text_values", &[3, 170, 200], text);
     }
 }

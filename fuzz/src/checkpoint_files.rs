@@ -5,7 +5,7 @@ use crate::input::Input;
 use millstream_core::contract::Position;
 use millstream_core::ids::Digest;
 use millstream_core::log::{
-    CommitFile, Identity, Intent, IntentRef, LedgerEntry, LedgerSegment, Lease, Metadata,
+    CommitFile, Identity, Intent, IntentRef, Lease, LedgerEntry, LedgerSegment, Metadata,
     OffsetsFile, Prepared, Rebuilt, Record, SourceStart,
 };
 use millstream_core::offsets::Offsets;

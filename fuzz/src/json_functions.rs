@@ -14,9 +14,8 @@ use std::sync::{Arc, LazyLock};
 static SCHEMA_OPTIONS: LazyLock<SchemaOfJsonOptions> =
     LazyLock::new(|| SchemaOfJsonOptions::parse(&Default::default()).unwrap());
 static READ: LazyLock<FromJsonOptions> = LazyLock::new(FromJsonOptions::default);
-static WRITE: LazyLock<ToJsonOptions> = LazyLock::new(|| {
-    ToJsonOptions::parse(&Default::default(), &SessionFormat::default()).unwrap()
-});
+static WRITE: LazyLock<ToJsonOptions> =
+    LazyLock::new(|| ToJsonOptions::parse(&Default::default(), &SessionFormat::default()).unwrap());
 
 /// One execution: a path up to the first line end, then a document.
 pub fn run(data: &[u8]) {

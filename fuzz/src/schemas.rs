@@ -56,11 +56,8 @@ fn check_refusal(text: &str, error: &Error) {
 }
 
 fn check(data_type: &DataType) {
-    let schema = StructType::new(vec![millstream_types::StructField::new(
-        "c",
-        data_type.clone(),
-        true,
-    )]);
+    let schema =
+        StructType::new(vec![millstream_types::StructField::new("c", data_type.clone(), true)]);
     // One level more than the parser lets in is refused, not overflowed.
     match StructType::from_json(&schema.to_json()) {
         Ok(again) => assert_eq!(again, schema),
