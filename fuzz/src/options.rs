@@ -13,31 +13,21 @@ use millstream_json::{
 use millstream_kafka::{CLIENT_KEYS, KafkaConfig, ReadMode, SOURCE_OPTIONS};
 use std::time::Duration;
 
+
 /// One execution.
 pub fn run(data: &[u8]) {
     let mut input = Input(data);
     match input.byte() {
-        0 => kafka(input, Names::Known, ReadMode::Stream),
-        1 => kafka(input, Names::Known, ReadMode::Batch),
-        2 => json(input, Names::Known),
+        0 => kafka(input, ReadMode::Stream),
+        1 => kafka(input, ReadMode::Batch),
+        2 => json(input),
         3 => intervals(input),
-        4 => locations(input),
-        5 => kafka(input, Names::Any, ReadMode::Stream),
-        6 => kafka(input, Names::Any, ReadMode::Batch),
-        _ => json(input, Names::Any),
+        _ => locations(input),
     }
 }
 
-/// Which names options may have. Unknown ones are apart: the search for what was meant takes much
-/// longer than all the rest.
-#[derive(Clone, Copy, PartialEq)]
-enum Names {
-    Known,
-    Any,
-}
-
 /// Lines `value`, each behind a byte that chooses the name, or `name=value` for other bytes.
-fn options(mut input: Input<'_>, names: Names, tables: &[&[OptionSpec]]) -> OptionMap {
+fn options(mut input: Input<'_>, tables: &[&[OptionSpec]]) -> OptionMap {
     let known: Vec<&str> = tables.iter().flat_map(|t| t.iter()).map(|s| s.name).collect();
     let mut options = OptionMap::new();
     while !input.0.is_empty() {
@@ -45,12 +35,8 @@ fn options(mut input: Input<'_>, names: Names, tables: &[&[OptionSpec]]) -> Opti
         let Ok(line) = std::str::from_utf8(input.until(b'\n')) else { continue };
         match (chosen, line.split_once('=')) {
             (Some(name), _) => options.insert(name, line),
-            (None, Some((name, value)))
-                if names == Names::Any || known.iter().any(|k| k.eq_ignore_ascii_case(name)) =>
-            {
-                options.insert(name, value);
-            }
-            _ => {}
+            (None, Some((name, value))) => options.insert(name, value),
+            (None, None) => {}
         }
     }
     options
@@ -67,8 +53,8 @@ fn invalid<T>(outcome: Result<T>) -> Option<T> {
     }
 }
 
-fn kafka(input: Input<'_>, names: Names, mode: ReadMode) {
-    let mut options = options(input, names, &[SOURCE_OPTIONS, CLIENT_KEYS]);
+fn kafka(input: Input<'_>, mode: ReadMode) {
+    let mut options = options(input, &[SOURCE_OPTIONS, CLIENT_KEYS]);
     if options.get("kafka.bootstrap.servers").is_none() {
         options.insert("kafka.bootstrap.servers", "broker:9092");
     }
@@ -86,9 +72,8 @@ fn kafka(input: Input<'_>, names: Names, mode: ReadMode) {
     assert_eq!(format!("{again:?}"), format!("{config:?}"));
 }
 
-fn json(input: Input<'_>, names: Names) {
-    let tables = [FROM_JSON_OPTIONS, TO_JSON_OPTIONS, SCHEMA_OF_JSON_OPTIONS];
-    let options = options(input, names, &tables);
+fn json(input: Input<'_>) {
+    let options = options(input, &[FROM_JSON_OPTIONS, TO_JSON_OPTIONS, SCHEMA_OF_JSON_OPTIONS]);
     let session = SessionFormat::default();
     invalid(FromJsonOptions::parse(&options, &session));
     invalid(ToJsonOptions::parse(&options, &session));
