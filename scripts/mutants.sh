@@ -4,7 +4,7 @@
 #
 #   bash scripts/mutants.sh              core, sink and source
 #   bash scripts/mutants.sh core         one part: core, sink or source
-#   MILLSTREAM_MUTANTS_ARGS="--shard 0/4" ...   more arguments for cargo-mutants
+#   MILLSTREAM_MUTANTS_ARGS="--re decide" ...   more arguments for cargo-mutants
 #
 # Works in a copy below the cache (MILLSTREAM_CACHE), so that nothing here changes meanwhile. What
 # survives is listed by the part in <cache>/mutants/<part>/mutants.out/missed.txt; mutants that no
