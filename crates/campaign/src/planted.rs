@@ -25,20 +25,16 @@ pub fn run(place: &Workplace, disk: &Disk, command: &str) -> Report {
 
 /// The first cell that breaks a promise, from the cheapest campaign on.
 fn notice(place: &Workplace, disk: &Disk) -> Option<String> {
-    let broken = |report: Report| {
-        let first = report.broken().first().map(|cell| format!("{}: {}", report.name, cell.cell));
-        first
-    };
-    broken(order::run(place, disk, "")).or_else(|| {
-        let doubts = syscalls::doubts();
-        let kills = kills::matrix();
-        first_broken("syscalls", &doubts, |cell| cell.run(place, disk))
-            .or_else(|| first_broken("kill-matrix", &kills, |cell| cell.run(place)))
-            .or_else(|| {
-                let zombies = zombies::matrix(Duration::ZERO);
-                first_broken("zombies", &zombies, |cell| cell.run(place))
-            })
-    })
+    let order = order::run(place, disk, "");
+    if let Some(cell) = order.broken().first() {
+        return Some(format!("{}: {}", order.name, cell.cell));
+    }
+    first_broken("syscalls", &syscalls::doubts(), |cell| cell.run(place, disk))
+        .or_else(|| first_broken("kill-matrix", &kills::matrix(), |cell| cell.run(place)))
+        .or_else(|| {
+            let zombies = zombies::matrix(Duration::ZERO);
+            first_broken("zombies", &zombies, |cell| cell.run(place))
+        })
 }
 
 fn first_broken<T>(campaign: &str, cells: &[T], run: impl Fn(&T) -> Cell) -> Option<String> {

@@ -125,7 +125,7 @@ pub(super) const ACTS: &[Act] = &[
     }),
     act("exchanged: the two newest offsets", |s| exchange(s, "offsets")),
     act("exchanged: the two newest completions", |s| exchange(s, "commits")),
-    act("exchanged: the two newest intents", |s| exchange_intents(s)),
+    act("exchanged: the two newest intents", exchange_intents),
     table("table: a `_last_checkpoint` that says nothing", |s| {
         write(&s.lake.path("lake/t/_delta_log/_last_checkpoint"), b"x");
         Some(vec!["_last_checkpoint".to_owned()])

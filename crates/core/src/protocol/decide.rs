@@ -146,15 +146,10 @@ fn settled(facts: &Facts, intent: IntentFact) -> Result<Step, Refusal> {
     for sink in remembering(facts) {
         contradiction(sink, intent)?;
         if sink.newest == Probe::Absent && !sink.may_forget {
+            reached("a sink lost the completed batch");
             return Err(match Holders::of(facts).unmarked {
-                0 => {
-                    reached("a sink lost the completed batch");
-                    Refusal::sink_lost(&sink.name, intent.batch)
-                }
-                _ => {
-                    reached("another engine left a sink out");
-                    Refusal::left_out(&sink.name, intent.batch)
-                }
+                0 => Refusal::sink_lost(&sink.name, intent.batch),
+                _ => Refusal::left_out(&sink.name, intent.batch),
             });
         }
     }

@@ -116,7 +116,7 @@ fn a_torn_newest_file_goes_only_where_every_sink_agrees() {
     assert!(repairs(&torn, &[absent.clone(), held()], false).is_empty());
     // A completed batch is not planned again, whatever the sinks say.
     torn.insert("commits/1".into(), CommitFile::new(0).encode());
-    assert!(repairs(&torn, &[absent.clone()], false).is_empty());
+    assert!(repairs(&torn, std::slice::from_ref(&absent), false).is_empty());
 
     let mut half = checkpoint(&[0, 1], &[0]);
     half.insert("commits/1".into(), Vec::new());

@@ -154,7 +154,7 @@ fn an_intent_is_the_one_that_offsets_names() {
     let newest = (paths::offsets(N), "CHECKPOINT_FILE_DAMAGED");
     let mut other = intent();
     other.plan = "another".into();
-    assert_eq!(damage(&with(&path, other.encode().unwrap())), [newest.clone()]);
+    assert_eq!(damage(&with(&path, other.encode().unwrap())), std::slice::from_ref(&newest));
 
     let mut of_another_batch = intent();
     of_another_batch.batch = BatchId(7);
@@ -163,7 +163,7 @@ fn an_intent_is_the_one_that_offsets_names() {
     for wrong in [of_another_batch, of_another_name] {
         let mut files = with(&path, wrong.encode().unwrap());
         files.insert(paths::offsets(N), offsets(&wrong, &wrong));
-        assert_eq!(damage(&files), [newest.clone()]);
+        assert_eq!(damage(&files), std::slice::from_ref(&newest));
     }
 
     let mut gone = whole();

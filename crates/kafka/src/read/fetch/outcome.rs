@@ -7,7 +7,7 @@ use crate::config::Isolation;
 use crate::loss;
 use crate::metrics::add;
 use crate::plan::RECREATED_CURE;
-use crate::read::answer::{Standpoint, walk};
+use crate::read::answer::{Standpoint, Walk, walk};
 use crate::read::decode::{Chunk, corrupt};
 use crate::read::state::PartitionState;
 use kafka_protocol::ResponseError;
@@ -52,22 +52,7 @@ impl Fetcher {
         }
         let records = partition.records.clone().unwrap_or_default();
         let is_empty = records.is_empty();
-        let check = self.source.config.client.check_crcs;
-        let from = Standpoint {
-            offset: state.next,
-            is_boundary: state.is_boundary,
-            hole_seen: state.doubts.hole,
-        };
-        let walk = match walk(&records, from, state.end, check) {
-            Ok(walk) => walk,
-            // Bytes may break on the way: they are fetched again before they are believed.
-            Err(error) if state.doubts.corrupt < self.source.config.offset_attempts => {
-                tracing::warn!(partition = %state.tp(), %error, "fetching again");
-                state.doubts.corrupt += 1;
-                return Ok(Verdict::Moved);
-            }
-            Err(error) => return Err(corrupt(&state.origin, error)),
-        };
+        let Some(walk) = self.walk(state, &records)? else { return Ok(Verdict::Moved) };
         if walk.bytes > 0 {
             let offsets = walk.next - state.next;
             self.source.observe(&state.tp(), walk.bytes, offsets);
@@ -110,6 +95,25 @@ impl Fetcher {
             }
         }
         Ok(Verdict::Hungry)
+    }
+
+    /// How far the batches of an answer lead; `None` where they are broken: bytes may break on the
+    /// way, and are fetched again before they are believed.
+    fn walk(&self, state: &mut PartitionState, records: &[u8]) -> Result<Option<Walk>> {
+        let from = Standpoint {
+            offset: state.next,
+            is_boundary: state.is_boundary,
+            hole_seen: state.doubts.hole,
+        };
+        match walk(records, from, state.end, self.source.config.client.check_crcs) {
+            Ok(walk) => Ok(Some(walk)),
+            Err(error) if state.doubts.corrupt < self.source.config.offset_attempts => {
+                tracing::warn!(partition = %state.tp(), %error, "fetching again");
+                state.doubts.corrupt += 1;
+                Ok(None)
+            }
+            Err(error) => Err(corrupt(&state.origin, error)),
+        }
     }
 
     /// An error that another broker, or the same one later, may not give.
