@@ -46,13 +46,37 @@ planted() {
   campaign planted-mistakes "$work/millstream-planted"
 }
 
-# tested PACKAGE TEST FILTER: a campaign that lives in a test
-tested() { cargo test --release --workspace --locked --test "$1" -- --nocapture "$2" </dev/null; }
+# tested KIND NAME FILTER: a campaign that lives in a test
+tested() {
+  local kind=$1 name=$2 filter=${3:-}
+  local which=(--test "$name")
+  [ "$kind" = lib ] && which=(--lib)
+  cargo test --release --workspace --locked "${which[@]}" -- --nocapture $filter </dev/null
+}
 
 prove() {
   case $1 in
     kill-matrix | syscalls | zombies | durability-order | damage) campaign "$1" ;;
     planted-mistakes) planted ;;
+    simulation)
+      cargo run --release --locked -p millstream-core --features sim --example simulate -- \
+        --batches 10000000 --first-seed 0 --result "$results/simulation.json" </dev/null
+      ;;
+    kill-loop)
+      MILLSTREAM_KILLS=2000 MILLSTREAM_BROKER_KILLS=50 MILLSTREAM_SEED=${MILLSTREAM_SEED:-2026} \
+        MILLSTREAM_REPORT=$PWD/$results/kill-loop.json tested test kill_loop
+      ;;
+    fuzz) bash scripts/fuzz.sh --executions 10000000 --report ;;
+    mutants) bash scripts/mutants.sh ;;
+    store)
+      MILLSTREAM_FIRE=all MILLSTREAM_REPORT=$PWD/$results/store.json \
+        tested lib - every_call_of_a_run_may_have_every_outcome
+      ;;
+    recovery)
+      MILLSTREAM_RECOVERY_BATCHES=10000 MILLSTREAM_RECOVERY_KILLS=50 \
+        MILLSTREAM_REPORT=$PWD/$results/recovery.json tested test recovery_time
+      ;;
+    interop) bash tests/interop/matrix.sh ;;
     *)
       echo "There is no campaign '$1'." >&2
       return 1

@@ -10,6 +10,7 @@ use millstream_core::log::{
 use millstream_core::protocol::Repair;
 use millstream_store::MemoryStore;
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 use uuid::Uuid;
@@ -247,6 +248,34 @@ async fn purge_keeps_what_spark_keeps() {
     assert_eq!(store.list(paths::INTENTS).await.unwrap().len(), 3);
     assert_eq!(store.list(paths::PREPARED).await.unwrap(), ["5"]);
     assert_eq!(ledger(&*store).await.unwrap().len(), 6);
+}
+
+#[tokio::test]
+async fn files_that_a_stopped_run_made_again_below_a_purge_are_looked_past() {
+    let dir = dir();
+    let checkpoint = dir.open().await.unwrap();
+    for batch in 0..5 {
+        whole_batch(&checkpoint, batch).await;
+    }
+    let kept = checkpoint.store.read("offsets/0").await.unwrap().unwrap();
+    checkpoint.purge(BatchId(4), 1).await.unwrap();
+    // It planned batch 0 before it was stopped, and another run has completed and purged it.
+    log(&checkpoint, 0).await.unwrap();
+    dir.write("commits/1", b"v1\n{}");
+    let holes = async || checkpoint.scan().await.unwrap().log().holes;
+    assert_eq!(holes().await, Vec::<String>::new());
+    checkpoint.purge(BatchId(4), 1).await.unwrap();
+    assert_eq!(checkpoint.numbers("offsets").await.unwrap(), BTreeSet::from([3, 4]));
+    assert_eq!(checkpoint.numbers("commits").await.unwrap(), BTreeSet::from([3, 4]));
+
+    // What the ledger says itself is what is left of a log that lost files.
+    dir.write("offsets/0", &kept);
+    assert_eq!(holes().await, ["offsets/1", "offsets/2"]);
+    // Without the ledger nothing is proved.
+    fs::remove_file(dir.path.join("offsets/0")).unwrap();
+    log(&checkpoint, 0).await.unwrap();
+    fs::remove_file(dir.path.join("millstream/ledger/0")).unwrap();
+    assert_eq!(holes().await, ["offsets/1", "offsets/2"]);
 }
 
 #[tokio::test]
