@@ -424,11 +424,12 @@ async fn what_recovery_would_refuse_is_a_finding_with_its_code() {
         assert_eq!(doctor.findings[0].rebuild, anew, "{code}");
         assert!(!doctor.is_sound() && doctor.applied.is_empty());
     }
-    // Two sinks: what one of them lacks is a finding, and no new checkpoint can help.
+    // Two sinks: what one of them lacks is a finding, and no new checkpoint can help. The other one
+    // has the batch without a mark of ours: another engine went on without the first.
     let sinks = [holding(Some(2)), holding(Some(1))];
     let sinks: Vec<&dyn Sink> = sinks.iter().map(|sink| sink as &dyn Sink).collect();
     let doctor = Doctor::examine(dir.store(), &sinks, Treatment::Describe).await.unwrap();
-    assert_eq!((codes(&doctor), doctor.findings[0].rebuild), (vec!["SINK_LOST_BATCH"], false));
+    assert_eq!((codes(&doctor), doctor.findings[0].rebuild), (vec!["SINK_LEFT_OUT"], false));
     let held: Vec<_> = doctor.witnesses.iter().map(|w| w.holds).collect();
     assert_eq!(held, [Some(BatchId(2)), Some(BatchId(1))]);
     // Only `metadata` is left.
