@@ -320,9 +320,16 @@ async fn a_hole_in_the_ranges_is_found() {
     std::fs::write(lake.log(3), &newest).unwrap();
 
     // One in the middle is there, and no longer says which batch it has.
+    let whole = lake.actions(1);
     let is_no_txn = |action: &Value| action["txn"].is_null();
-    let unnamed: Vec<Value> = lake.actions(1).into_iter().filter(is_no_txn).collect();
+    let unnamed: Vec<Value> = whole.into_iter().filter(is_no_txn).collect();
     lake.write_actions(1, &unnamed);
+    let found = lake.verify(2);
+    assert!(found.iter().any(|f| f.what.contains("[DELTA_LOG_CORRUPT]")), "{found:?}");
+    // Nor that it is ours.
+    let is_no_info = |action: &Value| action["commitInfo"].is_null();
+    let foreign: Vec<Value> = unnamed.into_iter().filter(is_no_info).collect();
+    lake.write_actions(1, &foreign);
     let found = lake.verify(1);
     violation(&found, "chain", 1, "missing: versions 0 and 2 hold batches 0 and 2");
 }

@@ -66,7 +66,9 @@ async fn connections_are_cut_before_and_within_an_answer() {
         let mut client = line.client().await;
         line.fetch(&mut client).await.unwrap();
         let error = line.fetch(&mut client).await.unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset, "{fault:?}");
+        // The end of the stream may be seen before the reset.
+        let ends = [io::ErrorKind::ConnectionReset, io::ErrorKind::UnexpectedEof];
+        assert!(ends.contains(&error.kind()), "{fault:?}: {error}");
         assert!(is_sound(&line.fetch(&mut line.client().await).await.unwrap()), "{fault:?}");
     }
     assert_eq!(line.proxy.hits(), 2);

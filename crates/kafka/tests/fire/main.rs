@@ -4,7 +4,13 @@
 //!
 //! One broker serves the tests that need no death of a broker, a cluster of three the others, one
 //! after the other.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    missing_docs
+)]
 
 mod brokers;
 mod connections;

@@ -177,6 +177,7 @@ pub async fn in_log(brokers: &str, topic: &str, partition: i32) -> Vec<Place> {
     let mut leader = admin.leader(topic, partition).await;
     let mut next = admin.start_offset(topic, partition).await;
     let (mut places, mut decompressor) = (Vec::new(), Decompressor::new(1 << 30));
+    let mut reconnects = 5;
     while next < end {
         let wanted = FetchPartition::default()
             .with_partition(partition)
@@ -184,7 +185,17 @@ pub async fn in_log(brokers: &str, topic: &str, partition: i32) -> Vec<Place> {
             .with_partition_max_bytes(4 << 20);
         let wanted = FetchTopic::default().with_topic_id(topic_id).with_partitions(vec![wanted]);
         let request = FetchRequest::default().with_max_wait_ms(100).with_topics(vec![wanted]);
-        let answer = leader.call_up_to(&request, 13).await.unwrap();
+        let answer = match leader.call_up_to(&request, 13).await {
+            Ok(answer) => answer,
+            // A broker ends connections as it likes.
+            Err(error) if reconnects > 0 => {
+                println!("reading the log again after: {error}");
+                reconnects -= 1;
+                leader = admin.leader(topic, partition).await;
+                continue;
+            }
+            Err(error) => panic!("{error}"),
+        };
         let found = &answer.responses[0].partitions[0];
         assert_eq!(found.error_code, 0);
         let records = found.records.clone().unwrap_or_default();
