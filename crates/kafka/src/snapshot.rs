@@ -105,13 +105,14 @@ pub(crate) async fn discover(
 pub(crate) async fn take(cluster: &Cluster, config: &KafkaConfig) -> Result<Snapshot> {
     let mut before = discover(cluster, config).await?;
     for _ in 0..STABLE_ATTEMPTS {
-        let (metadata, found) = before;
+        let (mut metadata, found) = before;
         let all = |offset| found.iter().map(|tp| (tp.clone(), offset)).collect();
         let (at_start, at_end) = (all(AT_START), all(AT_END));
-        let (earliest, latest) = tokio::try_join!(
+        let (earliest, ends) = tokio::try_join!(
             cluster.list_offsets(&metadata, &at_start),
-            cluster.list_offsets(&metadata, &at_end),
+            cluster.list_offsets_with_epochs(&metadata, &at_end),
         )?;
+        let latest = ends.offsets;
         let written = match config.client.isolation {
             Isolation::Committed => cluster.written_ends(&metadata, &at_end).await?,
             Isolation::Uncommitted => latest.clone(),
@@ -121,6 +122,9 @@ pub(crate) async fn take(cluster: &Cluster, config: &KafkaConfig) -> Result<Snap
             found.iter().map(|tp| m.topic_id(&tp.topic)).collect()
         };
         if ids(&metadata) == ids(&after.0) {
+            // An end belongs to the epoch under which it was said: under the one before, the log
+            // may have ended earlier, and would seem to be truncated.
+            metadata.raise_epochs(&ends.epochs);
             return Ok(Snapshot { metadata, partitions: found, earliest, latest, written });
         }
         before = after;
@@ -131,15 +135,18 @@ pub(crate) async fn take(cluster: &Cluster, config: &KafkaConfig) -> Result<Snap
     ))
 }
 
-/// Offsets for `wanted`, which stand for themselves, [`AT_END`] or [`AT_START`].
+/// Offsets for `wanted`, which stand for themselves, [`AT_END`] or [`AT_START`]; `metadata` then has
+/// the leader epochs under which they hold.
 pub(crate) async fn resolve(
     cluster: &Cluster,
-    metadata: &Metadata,
+    metadata: &mut Metadata,
     wanted: &BTreeMap<TopicPartition, i64>,
 ) -> Result<BTreeMap<TopicPartition, i64>> {
     let open: BTreeMap<TopicPartition, i64> =
         wanted.iter().filter(|(_, o)| **o < 0).map(|(tp, o)| (tp.clone(), *o)).collect();
-    let mut resolved = cluster.list_offsets(metadata, &open).await?;
+    let answered = cluster.list_offsets_with_epochs(metadata, &open).await?;
+    metadata.raise_epochs(&answered.epochs);
+    let mut resolved = answered.offsets;
     let lost: Vec<TopicPartition> =
         open.into_keys().filter(|tp| !resolved.contains_key(tp)).collect();
     if !lost.is_empty() {

@@ -65,6 +65,16 @@ impl Metadata {
         self.topics.get(&tp.topic)?.partitions.get(&tp.partition).copied()
     }
 
+    /// Notes leader epochs that were seen after this was answered.
+    pub(crate) fn raise_epochs(&mut self, seen: &BTreeMap<TopicPartition, i32>) {
+        for (tp, epoch) in seen {
+            let topic = self.topics.get_mut(&tp.topic);
+            if let Some(partition) = topic.and_then(|t| t.partitions.get_mut(&tp.partition)) {
+                partition.epoch = partition.epoch.max(Some(*epoch));
+            }
+        }
+    }
+
     pub(crate) fn topic_id(&self, topic: &str) -> Option<Uuid> {
         self.topics.get(topic)?.id
     }

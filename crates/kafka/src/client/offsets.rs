@@ -29,6 +29,13 @@ pub(crate) const LEADER_EPOCH_VERSIONS: std::ops::RangeInclusive<i16> = 2..=4;
 /// A partition, an error code, and the offset that was asked for.
 pub(crate) type OffsetRow = (TopicPartition, i16, i64);
 
+/// Offsets that leaders answered, and the leader epochs under which they did.
+#[derive(Debug, Default)]
+pub(crate) struct Answered {
+    pub(crate) offsets: BTreeMap<TopicPartition, i64>,
+    pub(crate) epochs: BTreeMap<TopicPartition, i32>,
+}
+
 /// What came of asking one leader.
 type Answers = (BTreeMap<TopicPartition, i64>, Option<Error>);
 
@@ -40,6 +47,16 @@ impl Cluster {
         metadata: &Metadata,
         wanted: &BTreeMap<TopicPartition, i64>,
     ) -> Result<BTreeMap<TopicPartition, i64>> {
+        Ok(self.list_offsets_with_epochs(metadata, wanted).await?.offsets)
+    }
+
+    /// The same, with the epochs of the leaders that answered: newer ones than `metadata` has where
+    /// leaders changed meanwhile.
+    pub(crate) async fn list_offsets_with_epochs(
+        &self,
+        metadata: &Metadata,
+        wanted: &BTreeMap<TopicPartition, i64>,
+    ) -> Result<Answered> {
         self.ask_leaders(metadata, wanted, Question::Timestamp).await
     }
 
@@ -50,7 +67,7 @@ impl Cluster {
         metadata: &Metadata,
         wanted: &BTreeMap<TopicPartition, i64>,
     ) -> Result<BTreeMap<TopicPartition, i64>> {
-        self.ask_leaders(metadata, wanted, Question::Written).await
+        Ok(self.ask_leaders(metadata, wanted, Question::Written).await?.offsets)
     }
 
     /// Where the log of each partition ends for the leader epoch given: where a later epoch
@@ -60,7 +77,7 @@ impl Cluster {
         metadata: &Metadata,
         epochs: &BTreeMap<TopicPartition, i64>,
     ) -> Result<BTreeMap<TopicPartition, i64>> {
-        self.ask_leaders(metadata, epochs, Question::LeaderEpoch).await
+        Ok(self.ask_leaders(metadata, epochs, Question::LeaderEpoch).await?.offsets)
     }
 
     async fn ask_leaders(
@@ -68,8 +85,8 @@ impl Cluster {
         metadata: &Metadata,
         wanted: &BTreeMap<TopicPartition, i64>,
         question: Question,
-    ) -> Result<BTreeMap<TopicPartition, i64>> {
-        let mut found = BTreeMap::new();
+    ) -> Result<Answered> {
+        let mut found = Answered::default();
         let mut left = wanted.clone();
         let mut metadata = std::borrow::Cow::Borrowed(metadata);
         let mut retry = self.retry();
@@ -91,7 +108,11 @@ impl Cluster {
                 .map(|(leader, group)| self.ask_leader(*leader, group, &metadata, question));
             for (answers, error) in join_all(asked).await {
                 left.retain(|tp, _| !answers.contains_key(tp));
-                found.extend(answers);
+                let epochs = answers
+                    .keys()
+                    .filter_map(|tp| Some((tp.clone(), metadata.partition(tp)?.epoch?)));
+                found.epochs.extend(epochs);
+                found.offsets.extend(answers);
                 failure = failure.or(error);
             }
             if let Some(error) = failure {

@@ -14,11 +14,11 @@ type PartitionOffsets = BTreeMap<TopicPartition, i64>;
 impl KafkaSource {
     /// The offsets a new stream starts from.
     pub(super) async fn initial_offsets(&self) -> Result<PartitionOffsets> {
-        let (metadata, partitions) = snapshot::discover(&self.cluster, &self.config).await?;
+        let (mut metadata, partitions) = snapshot::discover(&self.cluster, &self.config).await?;
         self.remember_ids(&metadata);
         let wanted =
             self.limit_offsets(&self.config.starting, true, &metadata, &partitions).await?;
-        let offsets = snapshot::resolve(&self.cluster, &metadata, &wanted).await?;
+        let offsets = snapshot::resolve(&self.cluster, &mut metadata, &wanted).await?;
         tracing::info!(offsets = %loss::offsets(&offsets), "initial offsets");
         Ok(offsets)
     }

@@ -123,6 +123,30 @@ async fn a_new_leader_without_loss_is_nothing() {
 }
 
 #[tokio::test]
+async fn a_leader_that_changes_while_ends_are_listed_is_no_loss() {
+    use millstream_broker::{Action, ApiKey, Fault};
+    let (broker, at) = with_records(20).await;
+    let slow = Action::Delay(std::time::Duration::from_millis(300));
+    broker.faults().add(Fault::on(ApiKey::ListOffsets, slow).times(2));
+    let source = source(&at, &ALL);
+    let planning = tokio::spawn({
+        let source = source.clone();
+        async move { admit(&source, r#"{"t":{"0":0}}"#).await }
+    });
+    // Metadata is read, and the ends are asked for: now another epoch begins, with more records.
+    while broker.faults().requests(ApiKey::ListOffsets) < 2 {
+        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+    }
+    broker.change_leader("t", 0, broker.leader("t", 0).unwrap().0).unwrap();
+    produce(&at, "t", 0, 20, 5).await;
+    let range = planning.await.unwrap().unwrap().range.unwrap();
+    assert_eq!(json(&range.end), r#"{"t":{"0":25}}"#);
+    assert_eq!(range.detail["epochs"]["t"]["0"], 1, "the epoch under which it ends at 25");
+    assert_eq!(offsets(&rows(&source, &range).await.unwrap()), (0..25).collect::<Vec<_>>());
+    assert_eq!(admit_after(&source, &range).await.unwrap().range, None);
+}
+
+#[tokio::test]
 async fn an_end_that_only_lags_is_waited_for() {
     let (_broker, at) = with_records(20).await;
     let source = source(&at, &ALL);
