@@ -77,7 +77,7 @@ check "lints" cargo clippy --release --workspace --all-targets --locked --quiet 
 tests
 check "documents" documents
 check "demo" demo
-check "fuzzing" bash scripts/fuzz.sh --seconds 10
+check "fuzzing" bash scripts/fuzz.sh --seconds 3
 
 echo
 echo "$passed passed, $failed failed"

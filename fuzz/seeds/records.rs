@@ -103,7 +103,7 @@ fn checkpoint(seeds: &mut Seeds) {
     ours(seeds, 3, &LedgerSegment { query, entries: vec![entry.clone(), entry] });
     ours(seeds, 4, &Lease { query, epoch, run, process: 42, claimed_ms: 5 });
     ours(seeds, 5, &identity);
-    ours(seeds, 6, &Rebuilt { query, batch: BatchId(3), digest });
+    ours(seeds, 6, &Rebuilt { query, batch: BatchId(3), digest, offsets: None });
 
     let data = root().join("crates/core/tests/data/spark-4.2");
     for (kind, file) in [(7, "metadata"), (8, "offsets/0"), (9, "commits/0"), (10, "sources/0/0")] {
