@@ -280,7 +280,7 @@ enum Moment {
     Offsets,
     /// The next entry of the table's log.
     Entry,
-    /// Nothing but time.
+    /// So much time after the first `offsets/N` of the turn.
     After(Duration),
 }
 
@@ -289,7 +289,7 @@ impl Moment {
         match kill % 4 {
             0 => Moment::Entry,
             1 => Moment::Offsets,
-            _ => Moment::After(Duration::from_millis(700 + kill * 7_919 % 2_500)),
+            _ => Moment::After(Duration::from_millis(kill * 7_919 % 3_000)),
         }
     }
 
@@ -301,15 +301,21 @@ impl Moment {
             names.filter_map(|n| n.into_string().ok()).filter(|n| n.len() == 25).count()
         };
         let (offsets, had) = (lake.newest().0, entries(lake));
-        let started = Instant::now();
-        let is_over = || match self {
-            Moment::Offsets => lake.newest().0 != offsets,
-            Moment::Entry => entries(lake) != had,
-            Moment::After(time) => started.elapsed() >= time,
+        let until = |is_over: &dyn Fn() -> bool| {
+            let started = Instant::now();
+            while !is_over() {
+                assert!(started.elapsed() < Duration::from_secs(60), "{self:?} does not come");
+                std::thread::sleep(Duration::from_micros(200));
+            }
         };
-        while !is_over() {
-            assert!(started.elapsed() < Duration::from_secs(60), "{self:?} does not come");
-            std::thread::sleep(Duration::from_micros(200));
+        match self {
+            Moment::Entry => until(&|| entries(lake) != had),
+            Moment::Offsets => until(&|| lake.newest().0 != offsets),
+            Moment::After(time) => {
+                until(&|| lake.newest().0 != offsets);
+                let planned = Instant::now();
+                until(&|| planned.elapsed() >= time);
+            }
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The files of batches: intents, prepared attempts, completions.
 
 use super::look::named;
-use super::{Checkpoint, Placed, create_or_find};
+use super::{Checkpoint, Placed, create_or_find, history};
 use millstream_core::contract::Position;
 use millstream_core::fault::{Moment, point};
 use millstream_core::ids::{BatchId, Digest, QueryId};
@@ -182,12 +182,11 @@ pub(super) async fn read_logged(
 /// What another engine planned is repeated by no intent; where this one completed it, the ledger
 /// has the digest of the file as it was.
 async fn check_history(store: &dyn Store, batch: BatchId, bytes: Digest) -> Result<()> {
-    let path = paths::ledger(batch);
     // A damaged entry proves nothing; the doctor names it.
-    let entry = store.read(&path).await?.and_then(|bytes| LedgerEntry::decode(&bytes).ok());
-    let written = entry.filter(|e| e.batch == batch && e.planner == Planner::Other);
+    let entry = history::entry(store, batch).await?;
+    let written = entry.filter(|entry| entry.planner == Planner::Other);
     if written.is_some_and(|entry| entry.digest != bytes) {
-        let what = format!("is not what `{path}` says");
+        let what = format!("is not what `{}` says", paths::ledger(batch));
         return Err(mixed_up(store, &paths::offsets(batch), &what));
     }
     Ok(())
@@ -202,7 +201,7 @@ async fn named_intent(store: &dyn Store, reference: IntentRef, by: &str) -> Resu
     })?;
     let intent = Intent::decode(&bytes).map_err(|e| named(store, &path, e))?;
     if Digest::of(&bytes) != reference.digest {
-        return Err(mixed_up(store, &path, "is not the intent that was logged"));
+        return Err(mixed_up(store, &path, &format!("is not the intent that `{by}` names")));
     }
     Ok(intent)
 }

@@ -1,6 +1,6 @@
 //! `millstream checkpoint inspect`: what a checkpoint says, as a value and as text.
 
-use super::{findings, look, twins};
+use super::{findings, history, look, twins};
 use millstream_core::Result;
 use millstream_core::contract::Position;
 use millstream_core::ids::{BatchId, Digest, Epoch, QueryId};
@@ -100,7 +100,7 @@ impl Inspection {
         }
         problems.extend(findings::sentences(store, &scan).await?);
         // A damaged file of it is among the problems already.
-        let ledger = look::ledger(store).await.unwrap_or_default();
+        let ledger = history::ledger(store).await.unwrap_or_default();
         let span = |dir: &str| {
             let numbers = scan.numbers(dir);
             Some((*numbers.first()?, *numbers.last()?))

@@ -1,12 +1,12 @@
 //! Reading a checkpoint without claiming it: for `inspect`, `doctor` and `verify`, also while a
 //! query runs on it.
 
+use super::history;
 use millstream_core::ids::{BatchId, QueryId};
-use millstream_core::log::{LedgerEntry, LedgerSegment, Metadata, OffsetsFile, Record};
+use millstream_core::log::{Metadata, OffsetsFile};
 use millstream_core::protocol::{Scan, Want, paths};
 use millstream_core::{Error, Result};
 use millstream_store::{Access, LocalStore, Store};
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -57,7 +57,7 @@ async fn set_strays_aside(store: &dyn Store, scan: &mut Scan) -> Result<()> {
     for dir in [paths::OFFSETS, paths::COMMITS] {
         for number in below_the_last_hole(&scan.numbers(dir)) {
             let batch = BatchId(number);
-            let Some(done) = ledger_entry(store, batch).await? else { continue };
+            let Some(done) = history::entry(store, batch).await? else { continue };
             let is_stray = match dir {
                 paths::COMMITS => !scan.numbers(paths::OFFSETS).contains(&number),
                 _ => {
@@ -86,25 +86,6 @@ fn below_the_last_hole(numbers: &[u64]) -> Vec<u64> {
     numbers[..after_hole.unwrap_or(0)].to_vec()
 }
 
-/// What the history says about one batch; `None` where it is not kept, or not readable: then it
-/// proves nothing.
-async fn ledger_entry(store: &dyn Store, batch: BatchId) -> Result<Option<LedgerEntry>> {
-    if let Some(bytes) = store.read(&paths::ledger(batch)).await? {
-        return Ok(LedgerEntry::decode(&bytes).ok().filter(|entry| entry.batch == batch));
-    }
-    let names = store.list(paths::LEDGER).await?;
-    let segments = names.iter().filter_map(|name| paths::segment_range(name));
-    for (first, last) in segments.filter(|(first, last)| (*first..=*last).contains(&batch)) {
-        let bytes = store.read(&paths::ledger_segment(first, last)).await?;
-        let segment = bytes.and_then(|bytes| LedgerSegment::decode(&bytes).ok());
-        let entries = segment.into_iter().flat_map(|segment| segment.entries);
-        if let Some(entry) = entries.into_iter().find(|entry| entry.batch == batch) {
-            return Ok(Some(entry));
-        }
-    }
-    Ok(None)
-}
-
 /// The query's id; `None` if there is no `metadata`.
 ///
 /// # Errors
@@ -113,31 +94,6 @@ pub async fn query_id(store: &dyn Store) -> Result<Option<QueryId>> {
     let Some(bytes) = store.read(paths::METADATA).await? else { return Ok(None) };
     let metadata = Metadata::decode(&bytes);
     metadata.map(|m| Some(m.id)).map_err(|e| named(store, paths::METADATA, e))
-}
-
-/// The history of completed batches, as far back as it is kept, oldest first.
-///
-/// # Errors
-/// `Corrupt` for a damaged file.
-pub async fn ledger(store: &dyn Store) -> Result<Vec<LedgerEntry>> {
-    let names = store.list(paths::LEDGER).await?;
-    let mut entries: BTreeMap<u64, LedgerEntry> = BTreeMap::new();
-    for (first, last) in names.iter().filter_map(|name| paths::segment_range(name)) {
-        let path = paths::ledger_segment(first, last);
-        // One that is gone by now was dropped by a running query.
-        let Some(bytes) = store.read(&path).await? else { continue };
-        let segment = LedgerSegment::decode(&bytes).map_err(|e| named(store, &path, e))?;
-        entries.extend(segment.entries.into_iter().map(|entry| (entry.batch.0, entry)));
-    }
-    for batch in paths::numbers(&names) {
-        let path = format!("{}/{batch}", paths::LEDGER);
-        let Some(bytes) = store.read(&path).await? else { continue };
-        let entry = LedgerEntry::decode(&bytes).map_err(|e| named(store, &path, e))?;
-        entries.insert(batch, entry);
-    }
-    // An entry is written just before its `commits/N`; until that is there, it is not history.
-    let completed = paths::numbers(&store.list(paths::COMMITS).await?).pop();
-    Ok(entries.into_values().filter(|e| completed.is_some_and(|m| e.batch.0 <= m)).collect())
 }
 
 pub(super) fn named(store: &dyn Store, path: &str, error: Error) -> Error {

@@ -5,6 +5,7 @@
 //! * this file: opening, claiming, identity, starting positions
 //! * `batches`: intents, prepared attempts, completions
 //! * `purge`: what is deleted after a completed batch, and the ledger's bounds
+//! * `history`: the ledger, and batches that another engine completed
 //! * `look`: reading a checkpoint that somebody else may own
 //! * `facts`: what recovery decides from; `findings`: damage that only shows later
 //! * `inspect`, `doctor`, `rebuild`: the `millstream checkpoint` commands
@@ -16,6 +17,7 @@ mod batches;
 mod doctor;
 mod facts;
 mod findings;
+mod history;
 mod inspect;
 mod look;
 mod purge;
@@ -25,8 +27,10 @@ mod twins;
 pub use batches::LoggedBatch;
 pub use doctor::{Doctor, Treatment, Witness};
 pub(crate) use facts::{facts, standing_after};
+pub(crate) use history::derived;
+pub use history::ledger;
 pub use inspect::{BatchReport, Inspection};
-pub use look::{ledger, open_read_only, query_id, scan};
+pub use look::{open_read_only, query_id, scan};
 pub use rebuild::{Rebuild, rebuild};
 
 use millstream_core::contract::Position;

@@ -5,7 +5,8 @@ use millstream_core::contract::{CommitOutcome, CommitTag, Probe, Sink, SourceRan
 use millstream_core::env::SystemEnv;
 use millstream_core::ids::{AttemptId, BatchId, Digest};
 use millstream_core::log::{
-    Conf, Intent, LedgerEntry, Metrics, OffsetsFile, OffsetsMetadata, Planner, Prepared,
+    Conf, Intent, LedgerEntry, LedgerSegment, Metrics, OffsetsFile, OffsetsMetadata, Planner,
+    Prepared,
 };
 use millstream_core::protocol::Repair;
 use millstream_store::MemoryStore;
@@ -633,3 +634,94 @@ async fn a_changed_digit_in_offsets_is_noticed_by_its_intent() {
 }
 
 mod damage;
+
+/// Leaves out which intent planned a batch: so Spark would have written it.
+fn planned_by_spark(dir: &Dir, batch: u64) {
+    let path = format!("offsets/{batch}");
+    let text = fs::read_to_string(dir.path.join(&path)).unwrap();
+    let (before, rest) = text.split_once(",\"millstream.intent\":\"").unwrap();
+    let rest = rest.split_once('"').unwrap().1;
+    dir.write(&path, format!("{before}{rest}").as_bytes());
+}
+
+#[tokio::test]
+async fn batches_of_another_engine_get_their_history_before_their_files_are_purged() {
+    let dir = dir();
+    let checkpoint = dir.open().await.unwrap();
+    checkpoint.pin_source_start(0, position(4)).await.unwrap();
+    whole_batch(&checkpoint, 0).await;
+    for batch in 1..4 {
+        log(&checkpoint, batch).await.unwrap();
+        // Batch 2 was planned here and executed there.
+        if batch != 2 {
+            planned_by_spark(&dir, batch);
+        }
+        dir.write(&format!("commits/{batch}"), b"v1\n{}");
+    }
+    // Planned, not complete.
+    log(&checkpoint, 4).await.unwrap();
+    checkpoint.note_batches_of_others(BatchId(3)).await.unwrap();
+    checkpoint.note_batches_of_others(BatchId(3)).await.unwrap();
+    let noted = ledger(&*dir.store()).await.unwrap();
+    let facts = |entry: &LedgerEntry| {
+        let range = entry.sources[0].as_ref().map(|r| (r.start.clone(), r.end.clone()));
+        (entry.batch.0, entry.planner, range, entry.rows_in.clone())
+    };
+    let range = |batch: u64| Some((position(batch * 10), position(batch * 10 + 10)));
+    assert_eq!(
+        noted.iter().map(facts).collect::<Vec<_>>(),
+        [
+            (0, Planner::Millstream, None, Some(vec![10])),
+            (1, Planner::Other, range(1), None),
+            (2, Planner::Millstream, range(2), None),
+            (3, Planner::Other, range(3), None),
+        ]
+    );
+    for entry in &noted {
+        assert_eq!(entry.digest, checkpoint.logged(entry.batch).await.unwrap().digest);
+    }
+    dir.write("commits/4", b"v1\n{}");
+    checkpoint.note_batches_of_others(BatchId(4)).await.unwrap();
+    checkpoint.purge(BatchId(4), 0).await.unwrap();
+    assert_eq!(ledger(&*dir.store()).await.unwrap().len(), 5);
+}
+
+#[tokio::test]
+async fn a_batch_that_a_checkpoint_was_made_anew_with_gets_no_history() {
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    let from = Rebuild {
+        query: QueryId(Uuid::new_v4()),
+        batch: BatchId(0),
+        digest: Digest::of(b"an intent"),
+        ends: vec![position(10)],
+        batch_time_ms: 5,
+        watermark_ms: 0,
+        conf: Conf::spark(200),
+    };
+    rebuild(store.clone(), &from).await.unwrap();
+    let checkpoint = Checkpoint::open_in(store.clone(), run(), &env()).await.unwrap();
+    checkpoint.note_batches_of_others(BatchId(0)).await.unwrap();
+    assert_eq!(ledger(&*store).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_segment_of_the_ledger_says_what_another_engine_had_planned() {
+    let dir = dir();
+    let checkpoint = dir.open().await.unwrap();
+    checkpoint.pin_source_start(0, position(0)).await.unwrap();
+    log(&checkpoint, 0).await.unwrap();
+    planned_by_spark(&dir, 0);
+    fs::create_dir_all(dir.path.join("commits")).unwrap();
+    dir.write("commits/0", b"v1\n{}");
+    checkpoint.note_batches_of_others(BatchId(0)).await.unwrap();
+    let entries = ledger(&*dir.store()).await.unwrap();
+    let segment = LedgerSegment { query: checkpoint.query(), entries };
+    let path = dir.path.join("millstream/ledger/0-0");
+    fs::write(path, segment.encode().unwrap()).unwrap();
+    fs::remove_file(dir.path.join("millstream/ledger/0")).unwrap();
+    checkpoint.logged(BatchId(0)).await.unwrap();
+    let text = fs::read_to_string(dir.path.join("offsets/0")).unwrap();
+    dir.write("offsets/0", text.replace("{\"0\":10}", "{\"0\":11}").as_bytes());
+    let error = checkpoint.logged(BatchId(0)).await.unwrap_err();
+    assert_eq!(error.code(), "CHECKPOINT_FILE_DAMAGED");
+}

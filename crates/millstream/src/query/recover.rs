@@ -188,6 +188,9 @@ impl Run {
         }
         tracing::debug!(?step, "recovered");
         self.stand_before(newest, completed).await?;
+        if let Some(completed) = completed {
+            self.checkpoint.note_batches_of_others(completed).await?;
+        }
         let mut watch = Stopwatch::start(&self.env);
         match step {
             Step::Plan { .. } | Step::Stop { .. } | Step::Refuse(_) => return Ok(false),

@@ -1,14 +1,10 @@
 //! What each batch has read, from the checkpoint: the ledger, and for batches that another engine
 //! completed, of which the ledger knows nothing, Spark's own files.
 
-use super::chain::offsets;
 use super::facts::{CheckpointFacts, Since};
-use millstream_core::contract::{Position, SourceRange};
-use millstream_core::ids::{BatchId, Digest, Epoch, QueryId};
-use millstream_core::log::{
-    Intent, LedgerEntry, LedgerSegment, OffsetsFile, Planner, Record, SourceStart,
-};
-use millstream_core::offsets::Offsets;
+use crate::checkpoint::derived;
+use millstream_core::ids::{BatchId, QueryId};
+use millstream_core::log::{LedgerEntry, LedgerSegment, Record};
 use millstream_core::protocol::paths;
 use millstream_core::{Error, Result};
 use std::path::Path;
@@ -18,18 +14,19 @@ pub(super) fn read(dir: &Path, query: QueryId) -> Result<CheckpointFacts> {
     let completed = numbers(&dir.join(paths::COMMITS))?.into_iter().max();
     let mut facts = CheckpointFacts { completed, ..CheckpointFacts::default() };
     read_ledger(dir, &mut facts)?;
+    let read = |path: &str| file(&dir.join(path));
     for batch in numbers(&dir.join(paths::OFFSETS))? {
         if facts.ledger.contains_key(&batch) || completed.is_none_or(|last| batch > last) {
             continue;
         }
-        match derived(dir, query, BatchId(batch)) {
+        match derived(&read, query, BatchId(batch)) {
             Ok(Some(entry)) => {
                 facts.derived.insert(batch);
                 facts.ledger.insert(batch, entry);
             }
             // Too old: what came before it is purged.
             Ok(None) => {}
-            Err(error) => facts.damaged.push(error.to_string()),
+            Err(error) => facts.damaged.push(error.context(dir.display()).to_string()),
         }
     }
     Ok(facts)
@@ -61,97 +58,16 @@ fn read_ledger(dir: &Path, facts: &mut CheckpointFacts) -> Result<()> {
     Ok(())
 }
 
-/// The entry of a batch that another engine completed: its ranges are its intent's, where
-/// Millstream had planned it, else what lies between two files of `offsets`. Nobody counted.
-fn derived(dir: &Path, query: QueryId, batch: BatchId) -> Result<Option<LedgerEntry>> {
-    let Some((bytes, file)) = decoded(dir, &paths::offsets(batch), OffsetsFile::decode)? else {
-        return Ok(None);
-    };
-    let mut entry = LedgerEntry {
-        query,
-        batch,
-        digest: Digest::of(&bytes),
-        previous: None,
-        planner: Planner::Other,
-        attempt: None,
-        epoch: Epoch(0),
-        batch_time_ms: file.metadata.as_ref().map_or(0, |m| m.timestamp_ms),
-        sources: Vec::new(),
-        rows_in: None,
-        rows_out: None,
-    };
-    let named = file.intent().map_err(|e| e.context(paths::offsets(batch)))?;
-    if let Some(named) = named {
-        let path = paths::intent(named.id);
-        entry.digest = named.digest;
-        entry.planner = Planner::Millstream;
-        if let Some((bytes, intent)) = decoded(dir, &path, Intent::decode)? {
-            if Digest::of(&bytes) != named.digest {
-                return Err(Error::corrupt(
-                    "CHECKPOINT_FILE_DAMAGED",
-                    format!("{path} is not the intent that was logged."),
-                ));
-            }
-            entry.previous = intent.previous;
-            entry.sources = intent.sources;
-            return Ok(Some(entry));
-        }
-    }
-    let before = match batch.previous() {
-        None => Vec::new(),
-        Some(before) => match decoded(dir, &paths::offsets(before), OffsetsFile::decode)? {
-            None => return Ok(None),
-            Some((_, file)) => file.sources,
-        },
-    };
-    for (index, end) in file.sources.into_iter().enumerate() {
-        let start = match before.get(index).cloned().flatten() {
-            Some(start) => Some(start),
-            None => decoded(dir, &paths::source_start(index), SourceStart::decode)?
-                .map(|(_, start)| start.position),
-        };
-        entry.sources.push(match (start, end) {
-            (_, None) => None,
-            (Some(start), Some(end)) => Some(range(start, end)),
-            // As in a checkpoint that was made anew.
-            (None, Some(_)) => return Ok(None),
-        });
-    }
-    Ok(Some(entry))
-}
-
-/// A range between two positions. A partition that is new in it began at its first offset, which
-/// nobody noted: it is taken to be 0.
-fn range(start: Position, end: Position) -> SourceRange {
-    let both = offsets(&start.0).zip(offsets(&end.0));
-    let Some((mut from, to)) = both else { return SourceRange::new(start, end) };
-    for partition in to.0.keys() {
-        from.0.entry(partition.clone()).or_insert(0);
-    }
-    SourceRange::new(position(&from).unwrap_or(start), end)
-}
-
-fn position(offsets: &Offsets) -> Option<Position> {
-    serde_json::from_str(&offsets.to_json()).map(Position).ok()
-}
-
-/// A file's bytes and what they say; `None` if it is not there.
-fn decoded<T>(
-    dir: &Path,
-    path: &str,
-    decode: impl Fn(&[u8]) -> Result<T>,
-) -> Result<Option<(Vec<u8>, T)>> {
-    let at = dir.join(path);
-    let bytes = match std::fs::read(&at) {
-        Ok(bytes) => bytes,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+/// A file's bytes; `None` if it is not there.
+fn file(path: &Path) -> Result<Option<Vec<u8>>> {
+    match std::fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(e) => {
-            let message = format!("`{}` cannot be read.", at.display());
-            return Err(Error::unavailable("VERIFY_UNREADABLE", message).caused_by(e));
+            let message = format!("`{}` cannot be read.", path.display());
+            Err(Error::unavailable("VERIFY_UNREADABLE", message).caused_by(e))
         }
-    };
-    let what = decode(&bytes).map_err(|e| e.context(at.display()))?;
-    Ok(Some((bytes, what)))
+    }
 }
 
 fn numbers(dir: &Path) -> Result<Vec<u64>> {
@@ -174,7 +90,8 @@ fn names(dir: &Path) -> Result<Vec<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use millstream_core::log::OffsetsMetadata;
+    use millstream_core::contract::Position;
+    use millstream_core::log::{OffsetsFile, OffsetsMetadata, SourceStart};
     use millstream_core::offsets::TopicPartition;
     use serde_json::{Value, json};
     use uuid::Uuid;

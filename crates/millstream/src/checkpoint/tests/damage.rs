@@ -2,18 +2,11 @@
 
 use super::*;
 
-fn intent_key_taken_out(text: &str) -> String {
-    let (before, rest) = text.split_once(",\"millstream.intent\":\"").unwrap();
-    format!("{before}{}", rest.split_once('"').unwrap().1)
-}
-
 /// Batch 0 planned by Spark and completed here.
 async fn completed_for_spark(dir: &Dir) -> Checkpoint {
     let checkpoint = dir.open().await.unwrap();
     log(&checkpoint, 0).await.unwrap();
-    let path = dir.path.join("offsets/0");
-    let text = fs::read_to_string(&path).unwrap();
-    dir.write("offsets/0", intent_key_taken_out(&text).as_bytes());
+    planned_by_spark(dir, 0);
     let logged = checkpoint.logged(BatchId(0)).await.unwrap();
     let entry = LedgerEntry {
         query: checkpoint.query(),
@@ -144,4 +137,18 @@ async fn a_table_that_is_not_the_one_the_identity_knows_is_foretold() {
     dir.write("millstream/identity", &known.encode().unwrap());
     let doctor = dir.doctor(&holding(Some(2)), Treatment::Describe).await;
     assert_eq!(codes(&doctor), ["QUERY_CHANGED"], "{doctor}");
+}
+
+#[tokio::test]
+async fn a_changed_digit_in_the_name_of_an_intent_names_both_files() {
+    let dir = dir();
+    let checkpoint = dir.open().await.unwrap();
+    let logged = log(&checkpoint, 0).await.unwrap();
+    let text = fs::read_to_string(dir.path.join("offsets/0")).unwrap();
+    let digest = logged.digest.to_string();
+    let other = Digest::of(b"another intent").to_string();
+    assert!(text.contains(&digest), "{text}");
+    dir.write("offsets/0", text.replace(&digest, &other).as_bytes());
+    let error = checkpoint.logged(BatchId(0)).await.unwrap_err();
+    assert!(error.message().contains("is not the intent that `offsets/0` names"), "{error}");
 }
