@@ -418,3 +418,20 @@ async fn a_checkpoint_lost_in_the_first_batch_leaves_a_way_to_begin_again() {
     lake.succeed(&lake.run_arguments("pipeline.sql"));
     lake.assert_whole();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn staged_files_that_are_gone_with_their_table_are_foretold() {
+    let (_kafka, lake) = four_batches().await;
+    // Anew: the dead letters have the first batch, the table, which is not there yet, has it staged.
+    fs::remove_dir_all(lake.path("lake")).unwrap();
+    let killed = lake.call(&lake.run_arguments("pipeline.sql"), Some("P11:inside"));
+    assert!(!killed.status.success());
+    lake.save("torn apart");
+    lake.succeed(&lake.doctor(&[]));
+    fs::remove_dir_all(lake.path("lake/t")).unwrap();
+    let found = foretold(&lake, "what was staged for the first batch is gone");
+    assert_eq!(code(&found), "PREPARED_GONE");
+    lake.load("torn apart");
+    lake.succeed(&lake.run_arguments("pipeline.sql"));
+    lake.assert_whole();
+}

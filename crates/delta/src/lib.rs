@@ -37,6 +37,6 @@ pub use mark::MARK_SUFFIX;
 pub use options::{DeltaSinkOptions, table_path};
 pub use plan::ColumnSource;
 pub use schema::{Conversion, store_assignment};
-pub use sink::{DeltaSink, StageInfo};
+pub use sink::{DeltaSink, StageInfo, staged_is_complete};
 pub use table::DeltaTable;
 pub use write::{DeltaWriter, OPEN_FILES_MAX};

@@ -286,17 +286,10 @@ impl Inner {
         Ok(outcome)
     }
 
-    /// Whether a staged file is there, as long as it was written.
-    fn is_staged_whole(&self, add: &AddFile) -> Result<bool> {
-        let path = add.local_path(&self.options.path)?;
-        let found = absent_is_none(fs::metadata(&path), &path)?;
-        Ok(found.map(|f| f.len()) == u64::try_from(add.size).ok())
-    }
-
     fn check_staged_files(&self, staged: &StagedCommit) -> Result<()> {
         for add in &staged.adds {
-            let path = add.local_path(&self.options.path)?;
-            if !self.is_staged_whole(add)? {
+            if !is_whole(&self.options.path, add)? {
+                let path = add.local_path(&self.options.path)?;
                 return Err(Error::corrupt(
                     "DELTA_STAGED_FILE_MISSING",
                     format!(
@@ -311,6 +304,30 @@ impl Inner {
         }
         Ok(())
     }
+}
+
+/// Whether every file that was staged for the table in the directory `table` is there, as long as
+/// it was written; also before there is a table.
+///
+/// # Errors
+/// `STORE_IO` if the disk does not answer.
+pub fn staged_is_complete(table: &Path, staged: &Staged) -> Result<bool> {
+    let Ok(staged) = serde_json::from_value::<StagedCommit>(staged.0.clone()) else {
+        return Ok(false);
+    };
+    for add in &staged.adds {
+        if !is_whole(table, add)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Whether a staged file is there, as long as it was written.
+fn is_whole(table: &Path, add: &AddFile) -> Result<bool> {
+    let path = add.local_path(table)?;
+    let found = absent_is_none(fs::metadata(&path), &path)?;
+    Ok(found.map(|f| f.len()) == u64::try_from(add.size).ok())
 }
 
 /// The attempt that made an entry, where the entry is still there and says so.
@@ -364,19 +381,8 @@ impl Sink for DeltaSink {
     }
 
     async fn staged_is_complete(&self, staged: &Staged) -> Result<bool> {
-        let staged: StagedCommit = match serde_json::from_value(staged.0.clone()) {
-            Ok(staged) => staged,
-            Err(_) => return Ok(false),
-        };
-        self.blocking(move |inner| {
-            for add in &staged.adds {
-                if !inner.is_staged_whole(add)? {
-                    return Ok(false);
-                }
-            }
-            Ok(true)
-        })
-        .await
+        let staged = staged.clone();
+        self.blocking(move |inner| staged_is_complete(&inner.options.path, &staged)).await
     }
 
     fn identity(&self) -> Value {
