@@ -257,6 +257,15 @@ async fn a_lost_file_is_found() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_column_that_the_log_calls_by_other_capitals_is_found() {
+    let lake = Lake::new().await;
+    let text = std::fs::read_to_string(lake.log(0)).unwrap();
+    std::fs::write(lake.log(0), text.replace(r#"\"offset\""#, r#"\"Offset\""#)).unwrap();
+    let found = lake.verify(1);
+    violation(&found, "rows", 2, "has a column `offset`, which the table's log calls `Offset`");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_doubled_batch_is_found() {
     let lake = Lake::new().await;
     // The same batch, committed again by another attempt.

@@ -165,13 +165,23 @@ fn read_rows(
         let by_other = adder.is_some_and(|commit| commit.other_stream);
         let name: Arc<str> = file.path.as_str().into();
         let columns = opened.table.partition_columns();
-        let read = place::read(&opened.dir, columns, &file, |at, offset| match by_other {
+        let schema = opened.table.schema();
+        let read = place::read(&opened.dir, schema, columns, &file, |at, offset| match by_other {
             true => audit.row_of_other(at, offset),
             false => audit.row(batch, &name, at, offset),
         });
         // The other files and tables are looked at all the same.
-        if let Err(error) = read {
-            audit.finding(Finding::unknown(batch, error.to_string()));
+        match read {
+            Err(error) => audit.finding(Finding::unknown(batch, error.to_string())),
+            Ok(Some((in_log, in_file))) => audit.finding(Finding::violation(
+                batch,
+                format!(
+                    "`{}` has a column `{in_file}`, which the table's log calls `{in_log}`: a reader \
+                     that tells capitals apart finds no values in it",
+                    file.path
+                ),
+            )),
+            Ok(None) => {}
         }
     }
     Ok(audit)

@@ -3,7 +3,7 @@
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType as ArrowType, Int32Type, Int64Type};
+use arrow::datatypes::{DataType as ArrowType, FieldRef, Int32Type, Int64Type, Schema};
 use millstream_core::offsets::TopicPartition;
 use millstream_core::{Error, Result};
 use millstream_delta::AddFile;
@@ -39,12 +39,15 @@ pub(super) fn missing<'a>(schemas: impl Iterator<Item = &'a StructType>) -> Opti
 }
 
 /// Calls `take` with the place of each row of `file`. A row without a place has partition −1.
+/// Returns what the log calls otherwise, in letters' case alone: (in the log, in the file). Spark
+/// takes both for one name; a reader that does not finds no values.
 pub(super) fn read(
     table: &Path,
+    schema: &StructType,
     partition_columns: &[String],
     file: &AddFile,
     mut take: impl FnMut(&TopicPartition, i64),
-) -> Result<()> {
+) -> Result<Option<(String, String)>> {
     let path = file.local_path(table)?;
     let damaged = |e: Box<dyn std::error::Error + Send + Sync>| {
         Error::corrupt("VERIFY_FILE_UNREADABLE", format!("`{}` cannot be read.", path.display()))
@@ -54,6 +57,7 @@ pub(super) fn read(
     let opened = File::open(&path).map_err(|e| damaged(e.into()))?;
     let builder =
         ParquetRecordBatchReaderBuilder::try_new(opened).map_err(|e| damaged(e.into()))?;
+    let other_case = in_other_case(schema, builder.schema());
     let wanted: Vec<String> = builder
         .schema()
         .fields()
@@ -80,7 +84,19 @@ pub(super) fn read(
             take(&at, if valid { offsets.value(row) } else { -1 });
         }
     }
-    Ok(())
+    Ok(other_case)
+}
+
+/// The first column of the table that a file has under a name of other case only.
+fn in_other_case(table: &StructType, file: &Schema) -> Option<(String, String)> {
+    table.fields.iter().find_map(|field| {
+        if file.column_with_name(&field.name).is_some() {
+            return None;
+        }
+        let same = |other: &&FieldRef| other.name().eq_ignore_ascii_case(&field.name);
+        let other = file.fields().iter().find(same)?;
+        Some((field.name.clone(), other.name().clone()))
+    })
 }
 
 fn columns(
