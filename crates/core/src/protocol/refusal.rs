@@ -68,7 +68,7 @@ impl Refusal {
             ErrorKind::DataLoss,
             "CHECKPOINT_LOGS_GONE",
             format!(
-                "The checkpoint has no logs, but {who} holds batches of this query; starting over would write records twice or skip them."
+                "The checkpoint has no logs (`offsets/0` and every later batch are gone), but {who} holds batches of this query; starting over would write records twice or skip them."
             ),
             format!(
                 "Restore the checkpoint from a backup; or {ANEW}; or start over with a new checkpoint and a new table (`millstream run --full-refresh`)."

@@ -1,6 +1,7 @@
 //! Admission: what the next batch reads.
 
 use super::{KafkaSource, position};
+use crate::config::Isolation;
 use crate::detail::Detail;
 use crate::limits::{byte_limit, must_wait, rate_limit};
 use crate::loss::{self, available_now};
@@ -254,6 +255,19 @@ impl KafkaSource {
             start.keys().filter(|tp| !end.contains_key(*tp)).cloned().collect();
         if !deleted.is_empty() && self.config.fail_on_data_loss {
             return Err(loss::partitions_deleted(&deleted, self.config.group_id.is_some()));
+        }
+        // Nobody else would notice before the read has waited for such records in vain. What a
+        // transaction that is still open holds back is there already.
+        let beyond = |(tp, end): &(&TopicPartition, &i64)| {
+            seen.latest.get(*tp).is_some_and(|latest| latest < end)
+        };
+        let waits = self.config.client.isolation == Isolation::Committed;
+        if self.config.fail_on_data_loss
+            && !waits
+            && let Some((tp, planned)) = end.iter().find(beyond)
+        {
+            let latest = seen.latest.get(tp).copied().unwrap_or_default();
+            return Err(loss::partition_offset_changed(tp, *planned, latest));
         }
         // Planning looks at what the ends name, with those ends as the newest offsets.
         let planned = Snapshot {

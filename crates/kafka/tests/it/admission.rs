@@ -261,6 +261,9 @@ async fn a_batch_of_another_engine_is_read_between_its_ends() {
     assert_eq!(error.code(), "KAFKA_DATA_LOSS_PARTITIONS_DELETED");
     let error = source.range_between(&end, &gone).await.unwrap_err();
     assert_eq!(error.code(), "KAFKA_DATA_LOSS_PARTITION_OFFSET_CHANGED");
+    let beyond = position(r#"{"t":{"0":11,"1":2}}"#);
+    let error = source.range_between(&start, &beyond).await.unwrap_err();
+    assert_eq!(error.code(), "KAFKA_DATA_LOSS_PARTITION_OFFSET_CHANGED");
     let unknown = position(r#"{"t":{"0":4,"7":1}}"#);
     let error = source.range_between(&start, &unknown).await.unwrap_err();
     assert_eq!(error.code(), "KAFKA_DATA_LOSS_INITIAL_OFFSET_NOT_FOUND_FOR_PARTITIONS");

@@ -11,10 +11,10 @@ use crate::plan::{BatchBinding, bind};
 use crate::sinks::{DataSink, StageInfo};
 use millstream_core::contract::{CommitOutcome, CommitTag, SourceRange, Staged};
 use millstream_core::fault::{Moment, point};
-use millstream_core::ids::AttemptId;
+use millstream_core::ids::{AttemptId, BatchId};
 use millstream_core::log::{LedgerEntry, Metrics, Planner, Prepared};
 use millstream_core::planted::{Mistake, makes};
-use millstream_core::protocol::{Resolved, resolve};
+use millstream_core::protocol::{Resolved, paths, resolve};
 use millstream_core::{Error, ErrorKind, Result};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -159,9 +159,16 @@ impl Run {
         let ends = logged.ends().iter();
         for ((source, start), end) in self.flow.sources.iter().zip(&self.at.positions).zip(ends) {
             let end = end.as_ref().unwrap_or(start);
-            ranges.push(source.range_between(start, end).await?);
+            let range = source.range_between(start, end).await;
+            ranges.push(range.map_err(|error| self.from_offsets_of(logged.batch, error))?);
         }
         Ok(ranges)
+    }
+
+    /// An error of a source that was asked about positions which another engine wrote: they may be
+    /// damaged, and the file that has them is named.
+    pub(super) fn from_offsets_of(&self, batch: BatchId, error: Error) -> Error {
+        error.context(format!("{}/{}", self.checkpoint.describe(), paths::offsets(batch)))
     }
 
     /// P5 to P8: reads and executes the batch and stages its rows. Nothing becomes visible.

@@ -70,6 +70,7 @@ impl Standing {
         self.positions = ranges.iter().map(|r| r.end.clone()).collect();
         self.details =
             ranges.iter().map(|r| logged.intent.is_some().then(|| r.detail.clone())).collect();
+        self.unrepeated = logged.intent.is_none().then_some(logged.batch);
         self.previous = Some(logged.digest);
         self.watermark_ms = self.watermark_ms.max(next_watermark_ms);
         self.batch_time_ms = self.batch_time_ms.max(logged.batch_time_ms());

@@ -33,6 +33,8 @@ pub(crate) struct Standing {
     pub(crate) next: u64,
     /// Position of every source: the end of the batch before.
     pub(crate) positions: Vec<Position>,
+    /// The batch before, where another engine planned it: nothing repeats what its `offsets/N` says.
+    pub(crate) unrepeated: Option<BatchId>,
     /// What every source remembered with the batch before.
     pub(crate) details: Vec<Option<Value>>,
     /// Digest of the batch before.
@@ -124,7 +126,11 @@ impl Run {
                 false,
                 true,
             );
-            let admitted = source.admit(start, detail.as_ref(), limit).await?;
+            let admitted = source.admit(start, detail.as_ref(), limit).await;
+            let admitted = admitted.map_err(|error| match self.at.unrepeated {
+                Some(before) => self.from_offsets_of(before, error),
+                None => error,
+            })?;
             found |= admitted.range.is_some();
             watch.latest.push(admitted.latest);
             // A source without news reads an empty range, so that the batch names every source.
