@@ -93,5 +93,5 @@ for name in "${names[@]}"; do
     failed=1
   }
 done
-binaries && "$work/millstream-campaign" render "$results" proof/REPORT.md || failed=1
+binaries && "$work/millstream-campaign" render "$results" proof/REPORT.md GUARANTEES.md || failed=1
 exit "$failed"

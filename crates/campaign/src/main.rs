@@ -1,18 +1,18 @@
 //! `millstream-campaign`: runs campaigns whole and keeps what they found.
 //!
 //! usage: millstream-campaign --binary PATH [--results DIR] [--repeat N] [--stride N] CAMPAIGN ..
-//!        millstream-campaign render RESULTS PAGE
+//!        millstream-campaign render RESULTS REPORT GUARANTEES
 #![allow(clippy::disallowed_methods, clippy::expect_used)]
 
 use millstream_campaign::disk::Disk;
-use millstream_campaign::report::{Report, render};
+use millstream_campaign::report::{Report, page, results, with_figures};
 use millstream_campaign::{Topic, Workplace, damage, kills, order, planted, syscalls, zombies};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 const USAGE: &str = "usage: millstream-campaign --binary PATH [--results DIR] [--repeat N] \
-                     [--stride N] CAMPAIGN ..\n       millstream-campaign render RESULTS PAGE";
+                     [--stride N] CAMPAIGN ..\n       millstream-campaign render RESULTS REPORT GUARANTEES";
 
 /// How long a zombie is stopped.
 const STOPPED: Duration = Duration::from_secs(10);
@@ -52,10 +52,13 @@ async fn main() -> ExitCode {
         eprintln!("{USAGE}");
         return ExitCode::from(2);
     };
-    if let [render_word, results, page] = arguments.campaigns.as_slice()
-        && render_word == "render"
+    if let [word, directory, report, guarantees] = arguments.campaigns.as_slice()
+        && word == "render"
     {
-        std::fs::write(page, render(Path::new(results))).expect("the page is written");
+        let results = results(Path::new(directory));
+        std::fs::write(report, page(&results)).expect("the page is written");
+        let text = std::fs::read_to_string(guarantees).expect("the guarantees");
+        std::fs::write(guarantees, with_figures(&text, &results)).expect("the page is written");
         return ExitCode::SUCCESS;
     }
     let topic = Topic::start().await;

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// One cell of a campaign: one fault at one place, and how it ended.
@@ -116,17 +116,26 @@ fn said(program: &str, arguments: &[&str]) -> String {
 /// Most cells of one outcome that the page shows.
 const EXAMPLES: usize = 3;
 
-/// The page for people, from all results in `directory`.
+/// All results in `directory`, by name.
 ///
 /// # Panics
 /// If a result cannot be read.
-pub fn render(directory: &Path) -> String {
+pub fn results(directory: &Path) -> Vec<Report> {
     let mut files: Vec<_> = std::fs::read_dir(directory)
         .expect("the results")
         .map(|entry| entry.expect("a result").path())
         .filter(|path| path.extension().is_some_and(|e| e == "json"))
         .collect();
     files.sort();
+    let read = |file: &PathBuf| {
+        let text = std::fs::read_to_string(file).expect("a result");
+        serde_json::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", file.display()))
+    };
+    files.iter().map(read).collect()
+}
+
+/// The page for people (`proof/REPORT.md`).
+pub fn page(results: &[Report]) -> String {
     let mut page = String::from(
         "# What the campaigns found\n\n\
          Generated from `proof/results/`; `bash scripts/prove.sh` runs everything and writes it \
@@ -135,26 +144,69 @@ pub fn render(directory: &Path) -> String {
          topic holds.\n\n\
          | campaign | figures | violations | seconds | commit | command |\n|---|---|---|---|---|---|\n",
     );
-    let mut details = String::new();
-    for file in files {
-        let text = std::fs::read_to_string(&file).expect("a result");
-        let report: Report =
-            serde_json::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
-        let figures: Vec<String> =
-            report.figures.iter().map(|(name, value)| format!("{name} {}", plain(value))).collect();
+    for report in results {
         let _ = writeln!(
             page,
             "| {} | {} | {} | {} | `{}` | `{}` |",
             report.name,
-            figures.join(", "),
+            figures(report, |_| true),
             report.violations,
             report.seconds,
             report.commit,
             report.command
         );
-        details.push_str(&detail(&report));
     }
-    page + &details
+    results.iter().for_each(|report| page.push_str(&detail(report)));
+    page
+}
+
+/// What stands before and after the table of figures in GUARANTEES.md.
+const TABLE: [&str; 2] = ["<!-- figures -->\n", "<!-- /figures -->"];
+
+/// The figures of a campaign that has many which belong into GUARANTEES.md.
+const HEADLINES: [(&str, &[&str]); 3] = [
+    ("fuzz", &["targets", "targets_with_ten_million", "executions"]),
+    (
+        "kill-loop",
+        &["kills", "broker_kills", "records_acknowledged", "lost", "duplicated", "phantom"],
+    ),
+    (
+        "recovery",
+        &[
+            "default_retention_batches",
+            "default_retention_recoveries",
+            "default_retention_slowest_recovery_ms",
+            "everything_kept_batches",
+            "everything_kept_slowest_recovery_ms",
+        ],
+    ),
+];
+
+/// GUARANTEES.md with the figures of `results`.
+///
+/// # Panics
+/// If the page has no place for them.
+pub fn with_figures(guarantees: &str, results: &[Report]) -> String {
+    let (before, rest) = guarantees.split_once(TABLE[0]).expect("a place for the figures");
+    let (_, after) = rest.split_once(TABLE[1]).expect("an end of the figures");
+    let mut table =
+        String::from("| campaign | figures | violations | command |\n|---|---|---|---|\n");
+    for report in results {
+        let headlines = HEADLINES.iter().find(|(name, _)| *name == report.name);
+        let is_shown = |figure: &str| headlines.is_none_or(|(_, shown)| shown.contains(&figure));
+        let figures = figures(report, is_shown);
+        let (name, violations, command) = (&report.name, report.violations, &report.command);
+        let _ = writeln!(table, "| {name} | {figures} | {violations} | `{command}` |");
+    }
+    format!("{before}{}{table}{}{after}", TABLE[0], TABLE[1])
+}
+
+fn figures(report: &Report, is_shown: impl Fn(&str) -> bool) -> String {
+    let shown = report.figures.iter().filter(|(name, _)| is_shown(name));
+    shown
+        .map(|(name, value)| format!("{} {}", name.replace('_', " "), plain(value)))
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 fn plain(value: &serde_json::Value) -> String {
@@ -200,9 +252,21 @@ mod tests {
         let report = Report::of("kills", "All of them.", "run it", 1.25, cells);
         assert_eq!((report.violations, report.broken().len()), (1, 1));
         report.write(directory.path());
-        let page = render(directory.path());
+        let results = results(directory.path());
+        let page = page(&results);
         assert!(page.contains("| kills | cells 3 | 1 | 1.3 |"), "{page}");
         assert!(page.contains("| 2 | held: rolled forward | `a`, `b` |"), "{page}");
         assert!(page.contains("| 1 | VIOLATION: lost 3 | `c` |"), "{page}");
+    }
+
+    #[test]
+    fn the_pages_say_what_the_results_say() {
+        let root = millstream_testkit::repository_root();
+        let results = results(&root.join("proof/results"));
+        let read = |name: &str| std::fs::read_to_string(root.join(name)).unwrap();
+        let cure = "run `bash scripts/prove.sh report`";
+        assert_eq!(read("proof/REPORT.md"), page(&results), "{cure}");
+        let guarantees = read("GUARANTEES.md");
+        assert_eq!(guarantees, with_figures(&guarantees, &results), "{cure}");
     }
 }
