@@ -168,7 +168,16 @@ impl Run {
     /// An error of a source that was asked about positions which another engine wrote: they may be
     /// damaged, and the file that has them is named.
     pub(super) fn from_offsets_of(&self, batch: BatchId, error: Error) -> Error {
-        error.context(format!("{}/{}", self.checkpoint.describe(), paths::offsets(batch)))
+        let file = format!("{}/{}", self.checkpoint.describe(), paths::offsets(batch));
+        let has_cure = error.cure_text().is_some();
+        let error = error.context(file);
+        if has_cure {
+            return error;
+        }
+        error.cure(
+            "Another engine wrote this file, and nothing repeats what it says. Restore it from a \
+             backup if its offsets are not the ones that were planned.",
+        )
     }
 
     /// P5 to P8: reads and executes the batch and stages its rows. Nothing becomes visible.
