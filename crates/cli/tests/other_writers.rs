@@ -288,7 +288,7 @@ async fn a_column_that_is_retyped_under_a_run_stops_it_before_anything_is_lost()
     lab.wait_for(1).await;
     lab.wheel(&overwrite("'offset': old['offset'].cast(pa.string())"));
     lab.produce(5).await;
-    refused(&ended(run), "DELTA_METADATA_CHANGED", "schema");
+    refused(&ended(run), "DELTA_METADATA_CHANGED", "/t: The table was changed");
     let newest = "print(table().version(), table().to_pyarrow_table().num_rows)";
     assert_eq!(lab.wheel(newest).trim(), "2 10", "nothing was written");
     // It is put back, and the batch that was refused is done.

@@ -18,7 +18,7 @@ use millstream_core::contract::{CommitOutcome, CommitTag, Probe, Sink, Staged};
 use millstream_core::env::SharedEnv;
 use millstream_core::ids::{AttemptId, BatchId, QueryId};
 use millstream_core::planted::{Mistake, makes};
-use millstream_core::{Error, Result};
+use millstream_core::{Error, ErrorKind, Result};
 use millstream_store::{Operation, io_error};
 use millstream_types::StructType;
 use parking_lot::Mutex;
@@ -403,7 +403,18 @@ impl Sink for DeltaSink {
 
     async fn commit(&self, tag: &CommitTag, staged: &Staged) -> Result<CommitOutcome> {
         let (tag, staged) = (tag.clone(), staged.clone());
-        self.blocking(move |inner| inner.commit(&tag, &staged.0)).await
+        self.blocking(move |inner| {
+            // Others changed the table: with several sinks it has to be said which one.
+            let place = inner.options.path.display().to_string();
+            inner.commit(&tag, &staged.0).map_err(|error| {
+                let is_named = error.message().contains(&place);
+                match error.kind() == ErrorKind::Conflict && !is_named {
+                    true => error.context(place),
+                    false => error,
+                }
+            })
+        })
+        .await
     }
 
     async fn after_completion(&self) -> Result<()> {

@@ -293,10 +293,6 @@ fn names_of(file: &File) -> check::Names {
     if file.is_log_entry() {
         let table = file.path.components().next().expect("a table");
         names.extend([format!("/{}", table.as_os_str().display()), "flow `t`".to_owned()]);
-        // Said where the batch is committed, of the one table that it is committed to.
-        names.push("[DELTA_METADATA_CHANGED]".to_owned());
-        // The identity says which sink by its place, and both ids.
-        names.push(".tableId: was".to_owned());
     }
     names
 }

@@ -55,9 +55,19 @@ pub(super) fn mixed(place: &str, named: QueryId, what: &str, owner: QueryId) -> 
     )
 }
 
-/// The refusal, with every difference that matters.
-pub(super) fn refuse(place: &str, differences: &[Difference]) -> Error {
-    let list: Vec<String> = differences.iter().map(ToString::to_string).collect();
+/// A difference in words. A sink is named by its path as well as by its number.
+fn words(difference: &Difference, sinks: &[Value]) -> String {
+    let number = difference.path.strip_prefix("sinks[").and_then(|rest| rest.split_once(']'));
+    let sink = number.and_then(|(number, _)| sinks.get(number.parse::<usize>().ok()?));
+    match sink.and_then(|sink| sink.get("path")).and_then(Value::as_str) {
+        Some(path) if !is_sink_path(difference) => format!("{difference} ({path})"),
+        _ => difference.to_string(),
+    }
+}
+
+/// The refusal, with every difference that matters. `sinks` are the query's, as it is now.
+pub(super) fn refuse(place: &str, differences: &[Difference], sinks: &[Value]) -> Error {
+    let list: Vec<String> = differences.iter().map(|d| words(d, sinks)).collect();
     Error::invalid(
         "QUERY_CHANGED",
         format!("The query is not the one that {place} belongs to: {}.", list.join("; ")),
@@ -66,4 +76,22 @@ pub(super) fn refuse(place: &str, differences: &[Difference]) -> Error {
         "Undo the change, give the query a checkpoint and a table of its own, or start the table \
          over with `--full-refresh`.",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_refusal_names_a_sink_by_its_path() {
+        let difference = Difference {
+            path: "sinks[1].tableId".to_owned(),
+            then: Some(json!("a")),
+            now: Some(json!("b")),
+        };
+        let sinks = [json!({"path": "/lake/d"}), json!({"path": "/lake/t"})];
+        let error = refuse("c", &[difference], &sinks);
+        assert!(error.message().contains("was \"a\", is \"b\" (/lake/t)"), "{error}");
+    }
 }

@@ -53,7 +53,7 @@ impl Run {
                 if !refused.is_empty() && !self.nothing_fixed_yet().await? {
                     let place = self.checkpoint.describe();
                     return Err(match then.query == now.query {
-                        true => super::evolution::refuse(&place, &refused),
+                        true => super::evolution::refuse(&place, &refused, &now.sinks),
                         false => {
                             let path = format!("`{}`", paths::identity(then.revision));
                             super::evolution::mixed(&place, now.query, &path, then.query)
@@ -85,7 +85,7 @@ impl Run {
         match intent {
             Some(intent) if intent.plan != self.flow.fingerprint => {
                 let what = super::evolution::other_plan(intent.batch);
-                Err(super::evolution::refuse(&self.checkpoint.describe(), &[what]))
+                Err(super::evolution::refuse(&self.checkpoint.describe(), &[what], &[]))
             }
             _ => Ok(()),
         }
