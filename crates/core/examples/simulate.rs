@@ -7,7 +7,7 @@
 //! their order. `--result FILE` keeps them as JSON.
 
 use millstream_core::env::{Env as _, SystemEnv};
-use millstream_core::sim::{Stats, simulate};
+use millstream_core::sim::{Stats, check, simulate};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::process::{Command, ExitCode};
@@ -146,7 +146,7 @@ fn work(first_seed: u64, next: &AtomicU64, over: &AtomicBool, sender: &Sender<(u
         let first = first_seed + index * CHUNK;
         let mut stats = Stats::default();
         let broken = (first..first + CHUNK).find_map(|seed| {
-            let outcome = simulate(seed, None);
+            let outcome = check(seed, None);
             stats += outcome.stats;
             outcome.violation.map(|violation| (seed, violation))
         });

@@ -153,6 +153,10 @@ fn settled(facts: &Facts, intent: IntentFact) -> Result<Step, Refusal> {
             });
         }
     }
+    if Holders::of(facts).attempts.len() > 1 {
+        reached("two attempts of the completed batch");
+        return Err(Refusal::sinks_disagree(intent.batch));
+    }
     reached("the next batch");
     Ok(Step::Plan { batch: intent.batch.next() })
 }

@@ -47,6 +47,7 @@ pub(crate) mod marks;
 pub mod paths;
 mod refusal;
 mod scan;
+mod strays;
 
 pub use decide::{Adopt, Step, decide};
 pub use doctor::{Diagnosis, Evidence, Finding, Repair, diagnose};

@@ -101,6 +101,14 @@ fn a_settled_query_goes_on_unless_a_sink_contradicts() {
     assert_eq!(code(&beside), "SINK_LEFT_OUT");
     beside.sinks[1].newest = held(1);
     assert_eq!(code(&beside), "SINK_LOST_BATCH");
+    // A late write has taken the place of what a restored sink held.
+    let mut mixed = settled(held(1));
+    mixed.sinks.push(sink(held(1)));
+    assert_eq!(decide(&mixed), Step::Plan { batch: N.next() });
+    mixed.sinks[1].newest = foreign();
+    assert_eq!(decide(&mixed), Step::Plan { batch: N.next() });
+    mixed.sinks[1].newest = held(2);
+    assert_eq!(code(&mixed), "SINKS_DISAGREE");
     let mut forgetful = settled(Probe::Absent);
     forgetful.sinks[0].may_forget = true;
     assert_eq!(decide(&forgetful), Step::Plan { batch: N.next() });
@@ -449,8 +457,16 @@ fn facts_in_doubt() -> impl Strategy<Value = Facts> {
     })
 }
 
+/// The same, and the newest batch is complete.
+fn facts_settled() -> impl Strategy<Value = Facts> {
+    facts_in_doubt().prop_map(|mut facts| {
+        facts.log.completed = Some(N);
+        facts
+    })
+}
+
 fn facts() -> impl Strategy<Value = Facts> {
-    prop_oneof![any_facts(), facts_in_doubt()]
+    prop_oneof![any_facts(), facts_in_doubt(), facts_settled()]
 }
 
 proptest! {
@@ -469,6 +485,11 @@ proptest! {
                 prop_assert_eq!(facts.log.completed, batch.previous());
                 let ahead = |probe: &Probe| matches!(probe, Probe::Ahead { .. });
                 prop_assert!(!remembering().any(|s| ahead(&s.newest)));
+                let named = remembering().filter_map(|s| match s.newest {
+                    Probe::Committed { attempt, digest_low_48: Some(_) } => attempt,
+                    _ => None,
+                });
+                prop_assert!(named.collect::<BTreeSet<_>>().len() <= 1);
             }
             Step::Execute { .. } => {
                 prop_assert!(remembering().all(|s| s.newest == Probe::Absent));

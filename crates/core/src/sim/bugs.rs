@@ -90,11 +90,24 @@ pub enum PlantedBug {
     UnsealAfterFirstSink,
     /// The newest completion is purged with the older ones.
     PurgeNewestCompletion,
+    /// Nobody looks past files that a run created again after their batch was purged.
+    TrustEveryFile,
+    /// The ledger is purged as early as the files of its batches.
+    PurgeHistory,
+    /// The purge keeps one batch less than it should: the one that says where the next begins may
+    /// go.
+    PurgeOneTooMany,
+    /// The purge goes from new to old, so that an interrupted one leaves a hole.
+    PurgeNewToOld,
+    /// Of several files that are purged at once, none is synced away before the next goes.
+    PurgeUnsynced,
+    /// A purge takes the sealed attempts of batches after its own, too.
+    PurgeNewerAttempts,
 }
 
 impl PlantedBug {
     /// All of them.
-    pub const ALL: [PlantedBug; 43] = [
+    pub const ALL: [PlantedBug; 49] = [
         PlantedBug::SkipProbe,
         PlantedBug::IgnoreDigest,
         PlantedBug::CompleteBeforeSinks,
@@ -138,5 +151,11 @@ impl PlantedBug {
         PlantedBug::OneSealPerBatch,
         PlantedBug::UnsealAfterFirstSink,
         PlantedBug::PurgeNewestCompletion,
+        PlantedBug::TrustEveryFile,
+        PlantedBug::PurgeHistory,
+        PlantedBug::PurgeOneTooMany,
+        PlantedBug::PurgeNewToOld,
+        PlantedBug::PurgeUnsynced,
+        PlantedBug::PurgeNewerAttempts,
     ];
 }

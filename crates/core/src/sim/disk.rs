@@ -1,8 +1,10 @@
 //! The checkpoint store: files that may be visible without being durable.
 
 use super::rng::Rng;
-use crate::protocol::{Scan, Want};
+use crate::log::{LedgerEntry, Record as _};
+use crate::protocol::{Scan, Want, paths};
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct File {
@@ -14,6 +16,12 @@ pub(super) struct File {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Disk {
     pub(super) files: BTreeMap<String, File>,
+    /// Deletions that a power failure would undo: nothing was synced in their directory since.
+    forgotten: Vec<(String, File)>,
+}
+
+fn dir_of(path: &str) -> &str {
+    path.rsplit_once('/').map_or("", |(dir, _)| dir)
 }
 
 impl Disk {
@@ -23,6 +31,29 @@ impl Disk {
 
     pub(super) fn put(&mut self, path: &str, bytes: Vec<u8>, durable: bool) {
         self.files.insert(path.to_owned(), File { bytes, durable });
+        if durable {
+            self.sync_dir(dir_of(path));
+        }
+    }
+
+    /// Deletes durably, as `Store::delete` does.
+    pub(super) fn delete(&mut self, path: &str) {
+        self.files.remove(path);
+        self.sync_dir(dir_of(path));
+    }
+
+    /// Deletes without syncing, as `Store::forget` does: the next creation in the directory takes
+    /// the deletion with it.
+    pub(super) fn forget(&mut self, path: &str) {
+        if let Some(file) = self.files.remove(path)
+            && file.durable
+        {
+            self.forgotten.push((path.to_owned(), file));
+        }
+    }
+
+    fn sync_dir(&mut self, dir: &str) {
+        self.forgotten.retain(|(path, _)| dir_of(path) != dir);
     }
 
     pub(super) fn list(&self, dir: &str) -> Vec<String> {
@@ -38,15 +69,30 @@ impl Disk {
         names
     }
 
-    /// Makes a file durable, as `Store::settle` does.
+    /// The largest of the numbers that name files of a directory.
+    pub(super) fn largest_number(&self, dir: &str) -> Option<u64> {
+        let from = (Bound::Included(dir), Bound::Unbounded);
+        let names = self.files.range::<str, _>(from).map(|(path, _)| path);
+        let names = names.map_while(|path| path.strip_prefix(dir)?.strip_prefix('/'));
+        names.filter_map(|name| name.parse().ok()).max()
+    }
+
+    /// Makes a file durable and its directory with it, as `Store::settle` does.
     pub(super) fn settle(&mut self, path: &str) {
         if let Some(file) = self.files.get_mut(path) {
             file.durable = true;
+            self.sync_dir(dir_of(path));
         }
     }
 
-    /// What is not durable vanishes, stays or (where its content was never synced) is torn.
+    /// What is not durable vanishes, stays or (where its content was never synced) is torn; what
+    /// was deleted without a sync may be there again.
     pub(super) fn lose_power(&mut self, rng: &mut Rng, content_unsynced: bool) {
+        for (path, file) in std::mem::take(&mut self.forgotten) {
+            if rng.one_in(2) {
+                self.files.entry(path).or_insert(file);
+            }
+        }
         self.files.retain(|_, file| {
             if file.durable {
                 return true;
@@ -60,12 +106,16 @@ impl Disk {
         });
     }
 
-    /// Everything that the decision about the newest batch needs.
-    pub(super) fn scan(&self) -> Scan {
+    /// Everything that the decision about the newest batch needs. `look_past` says whether strays
+    /// of purged batches are looked past.
+    pub(super) fn scan(&self, look_past: bool) -> Scan {
         let mut scan = Scan::new();
         loop {
             let wants = scan.wants();
             if wants.is_empty() {
+                if look_past {
+                    self.set_strays_aside(&mut scan);
+                }
                 return scan;
             }
             for want in wants {
@@ -75,6 +125,17 @@ impl Disk {
                         let bytes = self.read(&path).map(<[u8]>::to_vec);
                         scan.supply_file(&path, bytes);
                     }
+                }
+            }
+        }
+    }
+    fn set_strays_aside(&self, scan: &mut Scan) {
+        for dir in [paths::OFFSETS, paths::COMMITS] {
+            for batch in scan.below_the_last_hole(dir) {
+                let done = self.read(&paths::ledger(batch)).map(LedgerEntry::decode);
+                let Some(Ok(done)) = done else { continue };
+                if scan.is_stray(dir, &done, self.read(&paths::offsets(batch))) {
+                    scan.set_aside(dir, batch.0);
                 }
             }
         }

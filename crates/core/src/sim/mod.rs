@@ -35,7 +35,7 @@ use world::World;
 pub struct Outcome {
     /// What is broken, if anything: the sentence of the invariant.
     pub violation: Option<String>,
-    /// Every step and fault, one a line.
+    /// Every step and fault, one a line; of [`check`], only where something is broken.
     pub trace: String,
     /// Counts, for the figures.
     pub stats: Stats,
@@ -43,7 +43,14 @@ pub struct Outcome {
 
 /// Simulates one seed, with a planted bug or without.
 pub fn simulate(seed: u64, bug: Option<PlantedBug>) -> Outcome {
-    World::new(seed, bug).simulate()
+    World::new(seed, bug, true).simulate()
+}
+
+/// As [`simulate`], with a trace only of a seed that breaks something: such a seed is simulated
+/// once more, so that all the others need not write what nobody reads.
+pub fn check(seed: u64, bug: Option<PlantedBug>) -> Outcome {
+    let untraced = World::new(seed, bug, false).simulate();
+    if untraced.violation.is_none() { untraced } else { simulate(seed, bug) }
 }
 
 /// The branches of the decision that this thread has reached since it last asked.

@@ -31,6 +31,7 @@ pub(super) enum Phase {
     WriteLedger,
     Complete,
     Purge,
+    PurgeCommits,
     Recheck,
     /// Nothing to read; asks again at the next step.
     Idle,
@@ -135,6 +136,7 @@ impl Run {
             Phase::WriteLedger => self.write_ledger(world),
             Phase::Complete => self.complete(world),
             Phase::Purge => self.purge(world),
+            Phase::PurgeCommits => self.purge_commits(world),
             Phase::Recheck => {
                 let fenced = self.is_fenced(world) && world.bug != Some(Bug::NoLeaseCheck);
                 self.phase = if fenced { Phase::Stopped } else { Phase::Scan };
@@ -181,6 +183,12 @@ impl Run {
         let made = world.create(&paths::lease(epoch), bytes_of(&lease))?;
         if made || world.bug == Some(Bug::AcceptOlderEpoch) {
             self.epoch = epoch;
+            // Older claims say nothing any more. One is kept as history.
+            for old in paths::numbers(&world.disk.list(paths::LEASES)) {
+                if old + 1 < epoch.0 {
+                    world.disk.delete(&paths::lease(Epoch(old)));
+                }
+            }
             let looked = world.bug == Some(Bug::LookBeforeClaim);
             self.phase = if looked { Phase::Decide } else { Phase::Scan };
             world.note(format_args!("run {} claims epoch {epoch}", self.id));
@@ -196,7 +204,7 @@ impl Run {
         if world.bug != Some(Bug::ProbeWithoutFencing) {
             world.sinks.iter_mut().filter(|sink| !sink.staged).for_each(|sink| sink.fence());
         }
-        self.scan = world.disk.scan();
+        self.scan = world.scan();
         if let Some(newest) = self.scan.newest_offsets() {
             world.settle(&paths::offsets(newest));
             for name in world.disk.list(&paths::prepared_dir(newest)) {
@@ -207,7 +215,7 @@ impl Run {
                 world.settle(&path);
             }
             if world.bug == Some(Bug::PurgeUnfinished) {
-                self.scan = world.disk.scan();
+                self.scan = world.scan();
             }
         }
         if let Some(completed) = self.scan.newest_commits() {

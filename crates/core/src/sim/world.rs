@@ -8,7 +8,7 @@ use super::run::{Phase, Run};
 use super::sinks::{Luck, SinkModel, Takes};
 use super::{Outcome, PlantedBug, Stats, oracle};
 use crate::ids::{BatchId, Digest, Epoch};
-use crate::protocol::paths;
+use crate::protocol::{Scan, paths};
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 
@@ -18,6 +18,12 @@ const CHAOS_TICKS: u64 = 400;
 const CALM_TICKS: u64 = 4000;
 /// Most records of one world.
 const RECORDS_MAX: u32 = 60;
+/// Most batches before the newest one whose files a world keeps; the least that the engine allows
+/// is 1. So few that a run which stands still for long finds its batch purged.
+const RETAIN_MAX: u64 = 3;
+/// Steps that a run stands still at most, and where others can take over meanwhile.
+const ASLEEP_MAX: u64 = 40;
+const OVERTAKEN_MAX: u64 = 200;
 
 /// A run died inside an effect.
 #[derive(Debug)]
@@ -51,15 +57,18 @@ pub(super) struct World {
     odds: Odds,
     /// Whether a file lock refuses a second process.
     locks: bool,
+    /// Completed batches before the newest one whose files are kept.
+    pub(super) retain: u64,
     chaos: bool,
     cures: u32,
     given_up: bool,
     violation: Option<String>,
-    trace: String,
+    /// `None` where nobody would read it.
+    trace: Option<String>,
 }
 
 impl World {
-    pub(super) fn new(seed: u64, bug: Option<PlantedBug>) -> Self {
+    pub(super) fn new(seed: u64, bug: Option<PlantedBug>, traced: bool) -> Self {
         let mut rng = Rng::new(seed);
         let mut sinks = match rng.below(4) {
             0 => vec![SinkModel::new(Takes::All, true)],
@@ -83,6 +92,7 @@ impl World {
         World {
             ends: (0..partitions).map(|_| 2).collect(),
             locks: rng.one_in(2),
+            retain: 1 + rng.below(RETAIN_MAX),
             disk: Disk::default(),
             plans: BTreeMap::new(),
             reported: None,
@@ -95,7 +105,7 @@ impl World {
             cures: 0,
             given_up: false,
             violation: None,
-            trace: String::new(),
+            trace: traced.then(String::new),
             rng,
             bug,
             sinks,
@@ -122,7 +132,8 @@ impl World {
         if let Some(violation) = self.violation.clone() {
             self.note(format_args!("VIOLATION {violation}"));
         }
-        Outcome { violation: self.violation, trace: self.trace, stats: self.stats }
+        let trace = self.trace.unwrap_or_default();
+        Outcome { violation: self.violation, trace, stats: self.stats }
     }
 
     fn is_over(&self) -> bool {
@@ -132,8 +143,10 @@ impl World {
     // ---- what runs ask of the world ----
 
     pub(super) fn note(&mut self, line: fmt::Arguments<'_>) {
-        // Writing to a string cannot fail.
-        let _ = writeln!(self.trace, "{line}");
+        if let Some(trace) = &mut self.trace {
+            // Writing to a string cannot fail.
+            let _ = writeln!(trace, "{line}");
+        }
     }
 
     pub(super) fn violate(&mut self, what: String) {
@@ -145,9 +158,13 @@ impl World {
         self.reported = self.reported.max(Some(batch));
     }
 
+    /// What a look at the checkpoint shows.
+    pub(super) fn scan(&self) -> Scan {
+        self.disk.scan(self.bug != Some(PlantedBug::TrustEveryFile))
+    }
+
     pub(super) fn newest_epoch(&self) -> Epoch {
-        let claims = paths::numbers(&self.disk.list(paths::LEASES));
-        Epoch(claims.last().copied().unwrap_or(0))
+        Epoch(self.disk.largest_number(paths::LEASES).unwrap_or(0))
     }
 
     /// Whether another living run has the same epoch, which one creation should prevent.
@@ -258,15 +275,17 @@ impl World {
         self.runs.clear();
     }
 
-    /// Whether somebody has claimed the checkpoint. Before that it is none yet: whoever empties or
-    /// restores it has begun a new query.
+    /// Whether somebody has claimed the checkpoint. Before that nothing rests on its id: where it is
+    /// lost, another one begins a new query, which is nobody's loss.
     fn is_claimed(&self) -> bool {
         self.newest_epoch() > Epoch(0)
     }
 
-    /// Copies the checkpoint, to be restored later.
+    /// Copies the checkpoint, to be restored later. Without a durable id it is none: whoever restores
+    /// that begins a new query, as sinks see it.
     fn back_up(&mut self) {
-        if self.is_claimed() {
+        let used = self.odds.tamper > 0;
+        if used && self.disk.files.get(paths::METADATA).is_some_and(|file| file.durable) {
             self.old = Some(self.disk.clone());
         }
     }
@@ -302,15 +321,17 @@ impl World {
         if self.runs.is_empty() {
             return self.start();
         }
-        let at = self.rng.index(self.runs.len());
-        let mut run = self.runs.swap_remove(at);
-        if run.asleep > 0 {
-            run.asleep -= 1;
-            self.runs.push(run);
-            return;
+        let awake: Vec<usize> = (0..self.runs.len())
+            .filter(|at| self.runs.get(*at).is_some_and(|run| run.asleep == 0))
+            .collect();
+        for run in &mut self.runs {
+            run.asleep = run.asleep.saturating_sub(1);
         }
+        let Some(at) = awake.get(self.rng.index(awake.len())).copied() else { return };
+        let mut run = self.runs.swap_remove(at);
         if self.chaos && self.rng.one_in(60) {
-            run.asleep = self.rng.below(40);
+            let long = !self.locks && self.rng.one_in(2);
+            run.asleep = self.rng.below(if long { OVERTAKEN_MAX } else { ASLEEP_MAX });
             self.stats.faults.pauses += 1;
         }
         self.stats.steps += 1;

@@ -2,8 +2,8 @@
 //! query runs on it.
 
 use super::history;
-use millstream_core::ids::{BatchId, QueryId};
-use millstream_core::log::{Metadata, OffsetsFile};
+use millstream_core::ids::QueryId;
+use millstream_core::log::Metadata;
 use millstream_core::protocol::{Scan, Want, paths};
 use millstream_core::{Error, Result};
 use millstream_store::{Access, LocalStore, Store};
@@ -49,41 +49,22 @@ pub async fn scan(store: &dyn Store) -> Result<Scan> {
     }
 }
 
-/// Looks past files of purged batches that a run created again: it was stopped before it created
-/// `offsets/N` or `commits/N`, others took over and purged batch N, and then it went on, as far as
-/// the next look at the lease. Such files lie below a hole, and the ledger proves that batch N was
-/// completed without them. The next purge deletes them. A hole without that proof stays one.
+/// Looks past files of purged batches that a run created again (`millstream_core`'s `strays`).
 async fn set_strays_aside(store: &dyn Store, scan: &mut Scan) -> Result<()> {
     for dir in [paths::OFFSETS, paths::COMMITS] {
-        for number in below_the_last_hole(&scan.numbers(dir)) {
-            let batch = BatchId(number);
+        for batch in scan.below_the_last_hole(dir) {
             let Some(done) = history::entry(store, batch).await? else { continue };
-            let is_stray = match dir {
-                paths::COMMITS => !scan.numbers(paths::OFFSETS).contains(&number),
-                _ => {
-                    let bytes = store.read(&paths::offsets(batch)).await?;
-                    let offsets = bytes.and_then(|bytes| OffsetsFile::decode(&bytes).ok());
-                    let named = offsets.and_then(|offsets| offsets.intent().ok().flatten());
-                    named.is_some_and(|named| named.digest != done.digest)
-                }
-            };
-            if is_stray {
+            let offsets = store.read(&paths::offsets(batch)).await?;
+            if scan.is_stray(dir, &done, offsets.as_deref()) {
                 tracing::warn!(
-                    file = %format!("{}/{dir}/{number}", store.describe()),
+                    file = %format!("{}/{dir}/{batch}", store.describe()),
                     "a run that had been taken over from left this file of a completed batch"
                 );
-                scan.set_aside(dir, number);
+                scan.set_aside(dir, batch.0);
             }
         }
     }
     Ok(())
-}
-
-/// The numbers before the newest ones that follow each other, of ascending `numbers`.
-fn below_the_last_hole(numbers: &[u64]) -> Vec<u64> {
-    let after_hole =
-        (1..numbers.len()).rev().find(|at| numbers[at - 1].saturating_add(1) != numbers[*at]);
-    numbers[..after_hole.unwrap_or(0)].to_vec()
 }
 
 /// The query's id; `None` if there is no `metadata`.

@@ -35,13 +35,8 @@ impl Checkpoint {
         }
         point("P15", Moment::Inside, newest.0);
         if let Some(first_kept) = newest.0.checked_sub(retain) {
-            for batch in self.numbers(paths::OFFSETS).await?.range(..first_kept) {
-                self.purge_intent_of(BatchId(*batch)).await?;
-                self.delete_sparks(paths::OFFSETS, *batch).await?;
-            }
-            for batch in self.numbers(paths::COMMITS).await?.range(..first_kept) {
-                self.delete_sparks(paths::COMMITS, *batch).await?;
-            }
+            self.purge_sparks(paths::OFFSETS, first_kept).await?;
+            self.purge_sparks(paths::COMMITS, first_kept).await?;
         }
         self.purge_stray_intents(newest, retain).await?;
         self.compact_ledger(newest).await
@@ -97,9 +92,24 @@ impl Checkpoint {
         Ok(())
     }
 
-    async fn delete_sparks(&self, dir: &str, batch: u64) -> Result<()> {
-        self.store.forget(&format!("{dir}/{}", hadoop_twin(&batch.to_string()))).await?;
-        self.store.forget(&format!("{dir}/{batch}")).await?;
+    /// Deletes the files of batches before `first_kept`, from old to new. Where several go at once,
+    /// each deletion is durable before the next: a power failure that brought back an older file
+    /// and not the one after it would leave a hole. The last one may come back.
+    async fn purge_sparks(&self, dir: &str, first_kept: u64) -> Result<()> {
+        let numbers = self.numbers(dir).await?;
+        let due: Vec<u64> = numbers.range(..first_kept).copied().collect();
+        for batch in &due {
+            if dir == paths::OFFSETS {
+                self.purge_intent_of(BatchId(*batch)).await?;
+            }
+            self.store.forget(&format!("{dir}/{}", hadoop_twin(&batch.to_string()))).await?;
+            let path = format!("{dir}/{batch}");
+            if due.last() == Some(batch) {
+                self.store.forget(&path).await?;
+            } else {
+                self.store.delete(&path).await?;
+            }
+        }
         Ok(())
     }
 

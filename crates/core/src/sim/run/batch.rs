@@ -5,16 +5,18 @@ use crate::contract::{CommitTag, SourceRange, Staged};
 use crate::ids::{BatchId, Digest};
 use crate::log::{
     CommitFile, Conf, INTENT_KEY, Intent, IntentRef, LedgerEntry, Metrics, OffsetsFile,
-    OffsetsMetadata, Planner, Prepared,
+    OffsetsMetadata, Planner, Prepared, Record as _,
 };
 use crate::protocol::{Resolved, paths, resolve};
 use crate::sim::PlantedBug as Bug;
 use crate::sim::sinks::{Answer, Luck};
 use crate::sim::world::{Died, World};
 use serde_json::Value;
+use std::collections::BTreeSet;
+use uuid::Uuid;
 
-/// Batches whose files are kept.
-const RETAIN: u64 = 3;
+/// Intents beyond the retained batches before they are searched for ones that nobody names.
+const STRAY_INTENTS_MAX: u64 = 4;
 /// Most records that one batch takes of a partition.
 const ADMIT_MAX: u64 = 4;
 
@@ -330,29 +332,90 @@ impl Run {
         Ok(())
     }
 
+    /// P15: the attempts of batches before the completed one, then the intents of batches that are
+    /// not kept, from old to new.
     pub(super) fn purge(&mut self, world: &mut World) -> Result<(), Died> {
-        self.phase = Phase::Plan;
+        self.phase = Phase::PurgeCommits;
         let Some(done) = self.next.previous() else { return Ok(()) };
         for number in paths::numbers(&world.disk.list(paths::PREPARED)) {
-            if number < done.0 {
+            let newest_too = world.bug == Some(Bug::PurgeNewerAttempts);
+            if number < done.0 || newest_too {
                 let dir = paths::prepared_dir(BatchId(number));
                 for name in world.disk.list(&dir) {
-                    world.disk.files.remove(&format!("{dir}/{name}"));
+                    world.disk.forget(&format!("{dir}/{name}"));
                 }
             }
         }
-        let first_kept = done.0.saturating_sub(RETAIN);
-        for dir in [paths::OFFSETS, paths::COMMITS, paths::LEDGER] {
-            for number in paths::numbers(&world.disk.list(dir)) {
-                if number < first_kept {
-                    world.disk.files.remove(&format!("{dir}/{number}"));
-                    world.maybe_die()?;
-                }
-            }
+        world.maybe_die()?;
+        self.purge_numbered(world, done, paths::OFFSETS)
+    }
+
+    /// P15: the completions of batches that are not kept, and intents that nobody names.
+    pub(super) fn purge_commits(&mut self, world: &mut World) -> Result<(), Died> {
+        self.phase = Phase::Plan;
+        let Some(done) = self.next.previous() else { return Ok(()) };
+        self.purge_numbered(world, done, paths::COMMITS)?;
+        if world.bug == Some(Bug::PurgeHistory) {
+            self.purge_numbered(world, done, paths::LEDGER)?;
         }
         if world.bug == Some(Bug::PurgeNewestCompletion) {
-            world.disk.files.remove(&paths::commits(done));
+            world.disk.delete(&paths::commits(done));
+        }
+        purge_stray_intents(world, done);
+        Ok(())
+    }
+
+    fn purge_numbered(&self, world: &mut World, done: BatchId, dir: &str) -> Result<(), Died> {
+        let retain = match world.bug {
+            Some(Bug::PurgeOneTooMany) => world.retain - 1,
+            _ => world.retain,
+        };
+        let Some(first_kept) = done.0.checked_sub(retain) else { return Ok(()) };
+        let mut due = paths::numbers(&world.disk.list(dir));
+        due.retain(|number| *number < first_kept);
+        if world.bug == Some(Bug::PurgeNewToOld) {
+            due.reverse();
+        }
+        let last = due.last().copied();
+        for number in due {
+            if dir == paths::OFFSETS
+                && let Some(id) = intent_named_by(world, BatchId(number))
+            {
+                world.disk.forget(&paths::intent(id));
+            }
+            let path = format!("{dir}/{number}");
+            // Where several go at once, a power failure must not bring back one before the others.
+            if Some(number) == last || world.bug == Some(Bug::PurgeUnsynced) {
+                world.disk.forget(&path);
+            } else {
+                world.disk.delete(&path);
+            }
+            world.maybe_die()?;
         }
         Ok(())
+    }
+}
+
+fn intent_named_by(world: &World, batch: BatchId) -> Option<Uuid> {
+    let offsets = OffsetsFile::decode(world.disk.read(&paths::offsets(batch))?).ok()?;
+    offsets.intent().ok().flatten().map(|named| named.id)
+}
+
+/// Deletes intents that no `offsets/N` names, but for those of batches that are not complete: a slow
+/// run may be about to name one.
+fn purge_stray_intents(world: &mut World, newest: BatchId) {
+    let names = world.disk.list(paths::INTENTS);
+    if names.len() as u64 <= world.retain + 1 + STRAY_INTENTS_MAX {
+        return;
+    }
+    let offsets = paths::numbers(&world.disk.list(paths::OFFSETS));
+    let named: BTreeSet<Uuid> =
+        offsets.into_iter().filter_map(|n| intent_named_by(world, BatchId(n))).collect();
+    for id in names.iter().filter_map(|name| Uuid::try_parse(name).ok()) {
+        let path = paths::intent(id);
+        let intent = world.disk.read(&path).and_then(|bytes| Intent::decode(bytes).ok());
+        if intent.is_some_and(|intent| intent.batch <= newest) && !named.contains(&id) {
+            world.disk.forget(&path);
+        }
     }
 }

@@ -5,6 +5,7 @@ use crate::contract::{Position, Probe};
 use crate::ids::{AttemptId, BatchId, Digest, QueryId};
 use crate::log::{CommitFile, Metadata, OffsetsFile, OffsetsMetadata};
 use crate::protocol::{Evidence, Repair, Scan, diagnose, paths};
+use crate::sim::disk::Disk;
 use crate::sim::sinks::{Row, SinkModel};
 use serde_json::json;
 
@@ -14,10 +15,16 @@ const CURES_MAX: u32 = 8;
 impl World {
     /// Damages files, puts an old checkpoint in the place of the new one, or meddles with a sink.
     pub(super) fn tamper(&mut self) {
-        if self.odds.tamper == 0 || !self.rng.one_in(8) || !self.is_claimed() {
+        if self.odds.tamper == 0 || !self.rng.one_in(8) || self.disk.files.is_empty() {
             return;
         }
         self.kill_all();
+        if !self.is_claimed() {
+            // The id may be lost, and copies with it: they would be those of another query.
+            self.old = None;
+            self.backups.get_or_insert_default();
+            return self.damage();
+        }
         let backup = self.disk.clone();
         if self.rng.one_in(3) && self.copy_commits() {
             self.backups.get_or_insert_default().push(backup);
@@ -42,7 +49,7 @@ impl World {
     /// A copy of the checkpoint, somewhere else, has planned the batch in doubt differently and
     /// commits it. Whether it did.
     fn copy_commits(&mut self) -> bool {
-        let scan = self.disk.scan();
+        let scan = self.scan();
         let log = scan.log();
         let (Some(query), Some(intent)) =
             (query_of(&scan), log.intent.filter(|i| log.completed != Some(i.batch)))
@@ -89,7 +96,7 @@ impl World {
     }
 
     fn damage(&mut self) {
-        let scan = self.disk.scan();
+        let scan = self.scan();
         let mut candidates = vec![paths::METADATA.to_owned()];
         candidates.extend(scan.newest_offsets().map(paths::offsets));
         candidates.extend(scan.newest_commits().map(paths::commits));
@@ -130,6 +137,11 @@ impl World {
         if self.doctor() {
             return;
         }
+        if !self.is_claimed() {
+            self.note(format_args!("the operator begins again: nothing was begun"));
+            self.disk = Disk::default();
+            return;
+        }
         match self.backups.as_mut().and_then(Vec::pop) {
             Some(backup) => {
                 self.note(format_args!("the operator restores a backup"));
@@ -140,7 +152,7 @@ impl World {
     }
 
     fn doctor(&mut self) -> bool {
-        let scan = self.disk.scan();
+        let scan = self.scan();
         let wanted = Evidence::wanted(&scan);
         // A sink is asked about a query: without an id it has nothing to say.
         let evidence = query_of(&scan).map(|query| {
@@ -187,7 +199,7 @@ impl World {
             self.note(format_args!("every run is killed, for another engine to go on"));
             self.kill_all();
         }
-        let scan = self.disk.scan();
+        let scan = self.scan();
         let log = scan.log();
         let (Some(query), Some(intent)) = (query_of(&scan), log.intent) else { return };
         let ends_at = |batch: BatchId| ends_at(&scan, batch);
