@@ -47,10 +47,13 @@ flags=(--cfg fuzzing -Cpasses=sancov-module)
 for option in level=4 inline-8bit-counters pc-table trace-compares; do
   flags+=("-Cllvm-args=-sanitizer-coverage-$option")
 done
+# What the wrapper leaves of it for whom; cargo builds anew when it changes.
+wrapper=$PWD/fuzz/rustc.sh
+flags+=(--cfg "wrapper_$(cksum <"$wrapper" | cut -d' ' -f1)")
 
 build() {
   cd fuzz
-  RUSTFLAGS="${flags[*]}" CARGO_TARGET_DIR="$work/target" \
+  RUSTFLAGS="${flags[*]}" RUSTC_WRAPPER="$wrapper" CARGO_TARGET_DIR="$work/target" \
     cargo build --release --locked --quiet --target "$platform" --bins
 }
 [ -n "$only_figures" ] || (build)
@@ -72,16 +75,19 @@ length_max() {
 # The recursion of parsers must do with the stack of a worker thread, not that of a main thread.
 ulimit -s 2048
 
-# fuzz NAME: one target. Its corpus grows outside the repository, from what is kept there.
+# fuzz NAME: one target. Its corpus grows outside the repository, from what is kept there. Runs of
+# hours and of seconds may go on beside each other: each has its log until it ends.
 fuzz() {
   local name=$1 log="$work/$1.log" grown="$work/corpus/$1" status=0
+  local running="$work/$1.$$.log"
   local limits=(-max_len="$(length_max "$name")" -timeout=10 -rss_limit_mb=2048)
   mkdir -p "$grown" "fuzz/corpus/$name"
   if [ -n "$seconds" ]; then limits+=(-max_total_time="$seconds"); fi
   if [ -n "$executions" ]; then limits+=(-runs="$executions"); fi
   if [ -f "fuzz/dictionaries/$name" ]; then limits+=(-dict="fuzz/dictionaries/$name"); fi
   "$binaries/$name" "${limits[@]}" -artifact_prefix="$work/artifacts/$name-" -print_final_stats=1 \
-    "$grown" "fuzz/corpus/$name" >"$log" 2>&1 </dev/null || status=$?
+    "$grown" "fuzz/corpus/$name" >"$running" 2>&1 </dev/null || status=$?
+  mv "$running" "$log"
   if [ "$status" -ne 0 ]; then
     echo "FAILED: $name (status $status); the end of $log:"
     tail -n 40 "$log"

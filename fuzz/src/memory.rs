@@ -17,7 +17,10 @@ fn grow(bytes: usize) {
         eprintln!("{bytes} bytes are asked for at once");
         std::process::abort();
     }
-    PEAK.fetch_max(LIVE.fetch_add(bytes, Relaxed) + bytes, Relaxed);
+    let live = LIVE.fetch_add(bytes, Relaxed) + bytes;
+    if live > PEAK.load(Relaxed) {
+        PEAK.fetch_max(live, Relaxed);
+    }
 }
 
 // SAFETY: every call goes to the system's allocator unchanged; only numbers are kept beside it.

@@ -13,7 +13,6 @@ use millstream_json::{
 use millstream_kafka::{CLIENT_KEYS, KafkaConfig, ReadMode, SOURCE_OPTIONS};
 use std::time::Duration;
 
-
 /// One execution.
 pub fn run(data: &[u8]) {
     let mut input = Input(data);

@@ -99,9 +99,18 @@ pub fn refuse_unknown(options: &OptionMap, tables: &[&[OptionSpec]], what: &str)
 /// The candidate nearest to `word`, if one is near enough to be a slip of the fingers.
 pub fn did_you_mean<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let word = word.to_ascii_lowercase();
+    let letters = word.chars().count();
     candidates
-        .map(|c| (strsim::damerau_levenshtein(&word, &c.to_ascii_lowercase()), c))
-        .filter(|(distance, c)| *distance <= (c.len().max(word.len()) / 3).max(1))
+        .filter_map(|c| {
+            let most = (c.len().max(word.len()) / 3).max(1);
+            // Each letter more is one edit at least: most candidates need no closer look, which
+            // takes the product of the lengths.
+            if c.chars().count().abs_diff(letters) > most {
+                return None;
+            }
+            let distance = strsim::damerau_levenshtein(&word, &c.to_ascii_lowercase());
+            (distance <= most).then_some((distance, c))
+        })
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, c)| c)
 }

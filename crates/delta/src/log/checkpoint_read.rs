@@ -1,6 +1,7 @@
 //! Reading classic checkpoints: only the columns that are asked for, batch by batch.
 
 use super::actions::Row;
+use super::footer;
 use arrow::array::{Array, BooleanArray, RecordBatch};
 use arrow::compute;
 use millstream_core::{Error, Result};
@@ -53,7 +54,11 @@ pub(crate) fn for_each_row(
     mut each: impl FnMut(Row) -> Result<()>,
 ) -> Result<()> {
     for path in paths {
-        let file = File::open(path).map_err(|e| io_error(Operation::Read, path, e))?;
+        let failed = |e| io_error(Operation::Read, path, e);
+        let mut file = File::open(path).map_err(failed)?;
+        if !footer::is_bounded(&mut file).map_err(failed)? {
+            return Err(damaged(path, "The footer claims more booleans than it has bytes."));
+        }
         // An Arrow schema in the file says nothing that its Parquet types do not, and the decoder
         // of a damaged one panics.
         let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);

@@ -6,5 +6,6 @@ pub(crate) mod checkpoint_write;
 pub(crate) mod cleanup;
 pub(crate) mod entry;
 pub(crate) mod files;
+mod footer;
 pub(crate) mod names;
 pub(crate) mod snapshot;
