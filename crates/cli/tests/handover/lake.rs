@@ -31,7 +31,6 @@ pub struct Lake {
     directory: tempfile::TempDir,
     pub topic: String,
     brokers: String,
-    producer: Producer,
     partitions: i32,
     ledger: Ledger,
 }
@@ -42,7 +41,6 @@ impl Lake {
         let lake = Lake {
             topic: topic.to_owned(),
             brokers: brokers.to_owned(),
-            producer: Producer::connect(brokers).await,
             partitions: PARTITIONS,
             ledger: Ledger::new(),
             directory: tempfile::tempdir().unwrap(),
@@ -93,6 +91,8 @@ impl Lake {
 
     /// Writes records into every partition.
     pub async fn produce(&mut self, records: usize) {
+        // Brokers close connections that nobody has used for ten minutes.
+        let mut producer = Producer::connect(&self.brokers).await;
         for partition in 0..self.partitions {
             let ledger = &mut self.ledger;
             let records: Vec<TestRecord> = (0..records)
@@ -101,7 +101,7 @@ impl Lake {
                     TestRecord::value(format!("{{\"v\": \"{partition}:{number}\"}}"))
                 })
                 .collect();
-            self.producer.produce(&self.topic, partition, &records, Codec::None).await;
+            producer.produce(&self.topic, partition, &records, Codec::None).await;
         }
     }
 
