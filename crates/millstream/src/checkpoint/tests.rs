@@ -635,6 +635,18 @@ async fn a_changed_digit_in_offsets_is_noticed_by_its_intent() {
 
 mod damage;
 
+fn made_anew(batch: u64) -> Rebuild {
+    Rebuild {
+        query: QueryId(Uuid::new_v4()),
+        batch: BatchId(batch),
+        digest: Digest::of(b"an intent that is lost"),
+        ends: vec![position(10)],
+        batch_time_ms: 5,
+        watermark_ms: 0,
+        conf: Conf::spark(200),
+    }
+}
+
 /// Leaves out which intent planned a batch: so Spark would have written it.
 fn planned_by_spark(dir: &Dir, batch: u64) {
     let path = format!("offsets/{batch}");
@@ -689,16 +701,7 @@ async fn batches_of_another_engine_get_their_history_before_their_files_are_purg
 #[tokio::test]
 async fn a_batch_that_a_checkpoint_was_made_anew_with_gets_no_history() {
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
-    let from = Rebuild {
-        query: QueryId(Uuid::new_v4()),
-        batch: BatchId(0),
-        digest: Digest::of(b"an intent"),
-        ends: vec![position(10)],
-        batch_time_ms: 5,
-        watermark_ms: 0,
-        conf: Conf::spark(200),
-    };
-    rebuild(store.clone(), &from).await.unwrap();
+    rebuild(store.clone(), &made_anew(0)).await.unwrap();
     let checkpoint = Checkpoint::open_in(store.clone(), run(), &env()).await.unwrap();
     checkpoint.note_batches_of_others(BatchId(0)).await.unwrap();
     assert_eq!(ledger(&*store).await.unwrap(), []);

@@ -48,22 +48,10 @@ async fn a_changed_digit_of_sparks_plan_is_noticed_where_the_ledger_repeats_it()
     assert!(codes(&doctor).contains(&"CHECKPOINT_FILE_DAMAGED"), "{doctor}");
 }
 
-fn made_anew() -> Rebuild {
-    Rebuild {
-        query: QueryId(Uuid::new_v4()),
-        batch: BatchId(7),
-        digest: Digest::of(b"the intent of batch 7"),
-        ends: vec![position(10)],
-        batch_time_ms: 5,
-        watermark_ms: 0,
-        conf: Conf::spark(200),
-    }
-}
-
 #[tokio::test]
 async fn a_changed_digit_of_a_checkpoint_made_anew_is_noticed() {
     let dir = dir();
-    rebuild(dir.store(), &made_anew()).await.unwrap();
+    rebuild(dir.store(), &made_anew(7)).await.unwrap();
     change_a_digit(&dir, "offsets/7");
     let doctor = dir.doctor(&holding(Some(7)), Treatment::Describe).await;
     assert!(codes(&doctor).contains(&"CHECKPOINT_FILE_DAMAGED"), "{doctor}");
@@ -75,7 +63,7 @@ async fn a_changed_digit_of_a_checkpoint_made_anew_is_noticed() {
 #[tokio::test]
 async fn a_damaged_mark_of_a_checkpoint_made_anew_is_named() {
     let dir = dir();
-    rebuild(dir.store(), &made_anew()).await.unwrap();
+    rebuild(dir.store(), &made_anew(7)).await.unwrap();
     dir.write("millstream/rebuilt", b"x");
     let log = dir.open().await.unwrap().scan().await.unwrap().log();
     assert_eq!(log.damage.len(), 1);
