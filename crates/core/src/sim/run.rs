@@ -70,6 +70,8 @@ pub(super) struct Run {
     scan: Scan,
     probes: Vec<(Probe, Option<Probe>)>,
     work: Option<Work>,
+    /// Whether it has purged before.
+    has_purged: bool,
     /// Batches committed although a newer claim existed.
     overdue: Vec<BatchId>,
 }
@@ -104,6 +106,7 @@ impl Run {
             id,
             phase: Phase::Metadata,
             asleep: 0,
+            has_purged: false,
             epoch: Epoch(0),
             run: RunId(run),
             version,

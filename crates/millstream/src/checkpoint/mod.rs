@@ -44,6 +44,7 @@ use millstream_core::{Error, ErrorKind, Result};
 use millstream_store::{Access, Created, FileLock, LocalStore, Locked, Store};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 /// Claims that are tried before giving up: each failure means that another run claimed first.
 const CLAIMS_MAX: u64 = 100;
@@ -70,6 +71,8 @@ pub struct Checkpoint {
     query: QueryId,
     run: RunId,
     epoch: Epoch,
+    /// Whether this run has purged before.
+    has_purged: AtomicBool,
     /// Held for the life of the run; the system releases it if the process dies.
     _lock: Option<FileLock>,
 }
@@ -98,7 +101,14 @@ impl Checkpoint {
         let query = read_or_create_metadata(&store, env).await?;
         point("P0", Moment::Inside, 0);
         let epoch = claim(&store, query, run, env).await?;
-        let checkpoint = Checkpoint { store, query, run, epoch, _lock: lock };
+        let checkpoint = Checkpoint {
+            store,
+            query,
+            run,
+            epoch,
+            has_purged: AtomicBool::new(false),
+            _lock: lock,
+        };
         if makes(Mistake::PurgeUnfinished) {
             checkpoint.purge(BatchId(u64::MAX), u64::MAX).await?;
         }

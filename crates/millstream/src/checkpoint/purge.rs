@@ -11,6 +11,7 @@ use millstream_core::log::{Intent, LedgerEntry, LedgerSegment, OffsetsFile, Reco
 use millstream_core::protocol::paths;
 use millstream_core::{Error, Result};
 use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
 use uuid::Uuid;
 
 /// Entries of one ledger segment; twice as many single entries are kept at most.
@@ -37,6 +38,7 @@ impl Checkpoint {
         if let Some(first_kept) = newest.0.checked_sub(retain) {
             self.purge_sparks(paths::OFFSETS, first_kept).await?;
             self.purge_sparks(paths::COMMITS, first_kept).await?;
+            self.has_purged.store(true, Ordering::Relaxed);
         }
         self.purge_stray_intents(newest, retain).await?;
         self.compact_ledger(newest).await
@@ -92,9 +94,11 @@ impl Checkpoint {
         Ok(())
     }
 
-    /// Deletes the files of batches before `first_kept`, from old to new. Where several go at once,
-    /// each deletion is durable before the next: a power failure that brought back an older file
-    /// and not the one after it would leave a hole. The last one may come back.
+    /// Deletes the files of batches before `first_kept`, from old to new. A power failure that
+    /// brought back an older file and not the one after it would leave a hole, so that of deletions
+    /// that are not durable there is one at most in a directory. This run's last one becomes durable
+    /// with the next file that it creates there; what another run has deleted right before the first
+    /// purge of this one may not be.
     async fn purge_sparks(&self, dir: &str, first_kept: u64) -> Result<()> {
         let numbers = self.numbers(dir).await?;
         let due: Vec<u64> = numbers.range(..first_kept).copied().collect();
@@ -104,7 +108,7 @@ impl Checkpoint {
             }
             self.store.forget(&format!("{dir}/{}", hadoop_twin(&batch.to_string()))).await?;
             let path = format!("{dir}/{batch}");
-            if due.last() == Some(batch) {
+            if due.last() == Some(batch) && self.has_purged.load(Ordering::Relaxed) {
                 self.store.forget(&path).await?;
             } else {
                 self.store.delete(&path).await?;

@@ -361,6 +361,7 @@ impl Run {
         if world.bug == Some(Bug::PurgeNewestCompletion) {
             world.disk.delete(&paths::commits(done));
         }
+        self.has_purged |= done.0 >= world.retain;
         purge_stray_intents(world, done);
         Ok(())
     }
@@ -384,8 +385,10 @@ impl Run {
                 world.disk.forget(&paths::intent(id));
             }
             let path = format!("{dir}/{number}");
-            // Where several go at once, a power failure must not bring back one before the others.
-            if Some(number) == last || world.bug == Some(Bug::PurgeUnsynced) {
+            // A power failure must not bring back one before the others; another run may have
+            // deleted some right before the first purge of this one.
+            let is_last = Some(number) == last && self.has_purged;
+            if is_last || world.bug == Some(Bug::PurgeUnsynced) {
                 world.disk.forget(&path);
             } else {
                 world.disk.delete(&path);
