@@ -227,11 +227,8 @@ impl SinkModel {
         self.late.clear();
     }
 
-    /// Goes back to what it was some entries ago. Writes that are under way arrive before that or
-    /// never: in the place of an entry that is gone, another attempt of a completed batch would
-    /// stand under the right digest, which nothing but a second sink's word tells apart.
+    /// Goes back to what it was some entries ago.
     pub(super) fn restore(&mut self, entries: usize) {
-        self.late.clear();
         self.log.truncate(self.log.len().saturating_sub(entries));
     }
 

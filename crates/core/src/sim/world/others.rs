@@ -84,6 +84,12 @@ impl World {
         let at = self.rng.index(self.sinks.len());
         let older = self.rng.one_in(2);
         let entries = 1 + self.rng.index(2);
+        if older {
+            // Writes that are under way, to any sink, arrive before that or never: in the place of
+            // an entry that is gone, or beside it, another attempt of a batch would stand under the
+            // right digest, which nothing but a second sink's word tells apart.
+            self.sinks.iter_mut().for_each(SinkModel::drop_late);
+        }
         let Some(sink) = self.sinks.get_mut(at) else { return };
         if older {
             sink.restore(entries);
