@@ -121,12 +121,16 @@ def files_of_tree():
     return sorted({name for name in named.split("\0") if name and (ROOT / name).is_file()})
 
 
+def files_in(tree):
+    return sorted(str(path.relative_to(tree)) for path in tree.rglob("*") if path.is_file())
+
+
 def mirror(names, source, into):
     """Makes `into` hold these files; one that is the same keeps its time, and cargo its build."""
     wanted = set(names)
-    for path in list(into.rglob("*")) if into.exists() else []:
-        if path.is_file() and str(path.relative_to(into)) not in wanted:
-            path.unlink()
+    for name in files_in(into):
+        if name not in wanted:
+            (into / name).unlink()
     for name in names:
         path, content = into / name, (source / name).read_bytes()
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -134,11 +138,10 @@ def mirror(names, source, into):
             path.write_bytes(content)
 
 
-def packages_of(part):
+def packages_of(part, tree):
     """The folders of a part's package and of all of ours that its tests stand on."""
-    metadata = json.loads(
-        said("cargo", "metadata", "--no-deps", "--format-version", "1", "--offline")
-    )
+    command = ["cargo", "metadata", "--no-deps", "--format-version", "1", "--offline"]
+    metadata = json.loads(said(*command, place=tree))
     by_name = {package["name"]: package for package in metadata["packages"]}
     found, todo = set(), [part.package]
     while todo:
@@ -147,14 +150,14 @@ def packages_of(part):
             found.add(package["name"])
             todo += [each["name"] for each in package["dependencies"] if each.get("path")]
     folders = (pathlib.Path(by_name[name]["manifest_path"]).parent for name in found)
-    return [str(folder.relative_to(ROOT)) + "/" for folder in folders]
+    return [str(folder.relative_to(tree)) + "/" for folder in folders]
 
 
-def key(part, names, tree=ROOT):
+def key(part, tree):
     """Of all that decides what is found about a part."""
-    folders = (*packages_of(part), "mutants/src/", ".cargo/")
+    folders = (*packages_of(part, tree), "mutants/src/", ".cargo/")
     hashed = hashlib.sha256(repr((part, said("rustc", "-vV"))).encode())
-    for name in names:
+    for name in files_in(tree):
         if UNREAD.search(name) or ("/" in name and not name.startswith(folders)):
             continue
         hashed.update(name.encode() + b"\0" + hashlib.sha256((tree / name).read_bytes()).digest())
@@ -398,11 +401,9 @@ def measure(name, cache, cargo_mutants, tool, only_survivors):
     folder.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
     print(f"{name}:", flush=True)
-    # The tree as it is now, whatever is changed meanwhile; and another one for the build.
-    tree, files = cache / "tree", files_of_tree()
-    mirror(files, ROOT, tree)
-    mirror(files, tree, cache / "build")
-    found = Found(folder / "found.json", key(part, files, tree))
+    tree = cache / "tree"
+    mirror(files_in(tree), tree, cache / "build")
+    found = Found(folder / "found.json", key(part, tree))
     shutil.rmtree(folder / "bin", ignore_errors=True)
     (folder / "bin").mkdir()
     names = listed(part, cargo_mutants, tree, folder / "list.json")
@@ -491,24 +492,27 @@ def main():
     if unknown:
         raise SystemExit(f"no part `{unknown[0]}`: {', '.join(PARTS)}")
     cache = pathlib.Path(cache)
+    commit = said("git", "rev-parse", "--short", "HEAD").strip()
+    # The tree as it is now, whatever is changed meanwhile.
+    mirror(files_of_tree(), ROOT, cache / "tree")
     for part in parts or list(PARTS):
         measure(part, cache, cargo_mutants, tool, only_survivors)
     if not only_survivors:
-        report(cache)
+        report(cache, commit)
 
 
-def report(cache):
+def report(cache, commit):
     """Writes the result, with all parts that were measured on this tree."""
-    tree, known = files_of_tree(), {}
+    known = {}
     for name, part in PARTS.items():
-        found = Found(cache / name / "found.json", key(part, tree))
+        found = Found(cache / name / "found.json", key(part, cache / "tree"))
         if found.known["mutants"]:
             known[name] = found.known
     result = {
         "name": "mutants",
         "title": "Small changes of the code, one at a time: how many the tests notice",
         "command": "bash scripts/mutants.sh",
-        "commit": said("git", "rev-parse", "--short", "HEAD").strip(),
+        "commit": commit,
         "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d"),
         "machine": f"{os.cpu_count()} cores, {platform.system()} {platform.machine()}",
         "seconds": round(sum(each["seconds"] for each in known.values()), 1),

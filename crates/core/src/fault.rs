@@ -193,6 +193,8 @@ mod tests {
             ] {
                 let fault = Fault { place: *place, batch, action };
                 assert_eq!(Fault::parse(&text), Some(fault), "{text}");
+                // What is printed says where it stopped, not what was asked for there.
+                assert_eq!(fault.to_string(), text.trim_end_matches(":hold"));
             }
         }
     }
