@@ -172,7 +172,6 @@ class Build:
         self.original, self.tree = cache / "tree", cache / "build"
         listed = json.loads(mutants.read_text())
         self.genres = [mutant["genre"] for mutant in listed]
-        self.files = {mutant["file"] for mutant in listed}
         # Number to where it stands, of what is in the build.
         self.written = {}
         # Number to why not, of what is not.
@@ -247,8 +246,8 @@ class Build:
 
     def needed_arms(self, error):
         """Deleted arms of a `match` that is not exhaustive now: it needs one of them, or each."""
-        spans = [span for span in all_spans(error) if span["file_name"] in self.files]
-        place = next(span for span in spans if span["is_primary"])
+        place = next(span for span in error["spans"] if span["is_primary"])
+        spans = list(all_spans(error))
         # The compiler proposes another arm behind the last one.
         last = max(span["byte_end"] for span in spans if span["file_name"] == place["file_name"])
         arms = [
@@ -411,6 +410,9 @@ def measure(name, cache, cargo_mutants, tool, only_survivors):
     binaries = {
         target: shutil.copy2(path, folder / "bin" / target) for target, path in build.tests().items()
     }
+    for path in binaries.values():
+        if b"MILLSTREAM_MUTANT" not in pathlib.Path(path).read_bytes():
+            raise SystemExit(f"{path} was built without mutants")
     binaries["folder"] = str(build.tree / part.folder)
     for number, why in build.absent.items():
         found.add(names[number], why)

@@ -18,7 +18,8 @@ fi
 version=27.1.0
 cache=${MILLSTREAM_CACHE:-$HOME/.cache/millstream}/mutants
 cargo_mutants=$cache/tool-$version/bin/cargo-mutants
-export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$cache/target}
+# Never a place of other builds: for cargo, a copy of the tree is the same tree.
+export CARGO_TARGET_DIR=$cache/target
 mkdir -p "$cache"
 
 if [ ! -x "$cargo_mutants" ]; then

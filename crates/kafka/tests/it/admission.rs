@@ -31,6 +31,8 @@ async fn everything_new_is_admitted_and_then_nothing() {
     assert_eq!(range.detail["epochs"]["t"]["0"], 0);
     let lag = source.lag(&position(start)).unwrap().unwrap();
     assert_eq!((lag.min, lag.max, lag.avg, lag.total), (0, 3, 1.5, 3));
+    let lag = source.lag(&position(r#"{"t":{"0":9,"1":2}}"#)).unwrap().unwrap();
+    assert_eq!((lag.min, lag.max, lag.avg, lag.total), (0, 1, 0.5, 1));
     assert_eq!(admit_after(&source, &range).await.unwrap().range, None);
 }
 
@@ -275,6 +277,8 @@ fn the_source_says_what_it_is() {
     assert_eq!(subscribed.describe(), "KafkaV2[Subscribe[b, a]]");
     let identity = serde_json::json!({"format": "kafka", "subscribe": ["a", "b"]});
     assert_eq!(subscribed.identity(), identity);
+    let debug = format!("{subscribed:?}");
+    assert!(debug.contains("subscription") && !debug.contains("secret"), "{debug}");
     let assigned = source("h:1", &[("assign", r#"{"t":[1,0]}"#)]);
     assert_eq!(assigned.describe(), "KafkaV2[Assign[t-0, t-1]]");
     assert_eq!(assigned.identity()["assign"], serde_json::json!({"t": [0, 1]}));

@@ -109,6 +109,18 @@ async fn what_does_not_exist_is_named() {
 }
 
 #[tokio::test]
+async fn a_topic_that_is_not_known_yet_is_asked_for_again() {
+    let broker = broker(&[("t", 1)]);
+    let at = broker.bootstrap_servers();
+    let patient = [("subscribe", "t,late"), ("fetchOffset.numRetries", "500")];
+    let (found, ()) = tokio::join!(initial(&at, &patient), async {
+        tokio::time::sleep(std::time::Duration::from_millis(60)).await;
+        broker.create_topic("late", 1).unwrap();
+    });
+    assert_eq!(found.unwrap(), r#"{"late":{"0":0},"t":{"0":0}}"#);
+}
+
+#[tokio::test]
 async fn a_batch_read_covers_what_its_options_say() {
     let broker = broker(&[("t", 2)]);
     let at = broker.bootstrap_servers();
