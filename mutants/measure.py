@@ -300,8 +300,13 @@ class Runner:
             print(f"  without a mutant: {tests.target} {' '.join(tests.arguments)}: "
                   f"{seconds:.1f} s", flush=True)
 
-    def mutant(self, number):
-        """How a mutant ends: `killed` and by what, `timeout`, `survived`."""
+    def mutant(self, number, killer):
+        """How a mutant ends: `killed` and by what, `timeout`, `survived`. What killed it in an
+        earlier tree is asked first."""
+        for tests, limit in zip(self.part.tests, self.limits):
+            alone = dataclasses.replace(tests, arguments=["--exact", killer or ""])
+            if killer and all(self.run(alone, number, limit)[0] == "failed" for _ in range(2)):
+                return "killed", killer
         for tests, limit in zip(self.part.tests, self.limits):
             outcome, test = self.ask(tests, number, limit)
             if outcome != "passed":
@@ -371,8 +376,12 @@ class Found:
     def __init__(self, path, of):
         self.path, self.lock = path, threading.Lock()
         kept = json.loads(path.read_text()) if path.exists() else {}
-        self.known = kept if kept.get("key") == of else {"key": of, "seconds": 0.0, "mutants": {}}
         self.before = kept.get("mutants", {})
+        killed = {name: each["test"] for name, each in self.before.items() if "test" in each}
+        # What killed a mutant, in this tree or in an earlier one.
+        self.killers = {**kept.get("killers", {}), **killed}
+        self.known = kept if kept.get("key") == of else {"key": of, "seconds": 0.0, "mutants": {}}
+        self.known["killers"] = self.killers
 
     def add(self, name, outcome, test=None):
         with self.lock:
@@ -426,7 +435,7 @@ def measure(name, cache, cargo_mutants, tool, only_survivors):
           flush=True)
 
     def ask(number):
-        outcome, test = runner.mutant(number)
+        outcome, test = runner.mutant(number, found.killers.get(names[number]))
         if only_survivors:
             print(f"  {outcome}: {names[number]}" + (f" ({test})" if test else ""), flush=True)
             return

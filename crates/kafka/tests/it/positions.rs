@@ -42,6 +42,8 @@ async fn timestamps_come_before_offsets_and_one_before_many() {
         ("startingTimestamp", "8"),
     ];
     assert_eq!(initial(&at, &all[..3]).await.unwrap(), r#"{"t":{"0":5}}"#);
+    let first = [("subscribe", "t"), ("startingTimestamp", "0")];
+    assert_eq!(initial(&at, &first).await.unwrap(), r#"{"t":{"0":0}}"#);
     assert_eq!(initial(&at, &all).await.unwrap(), r#"{"t":{"0":8}}"#);
 }
 
@@ -135,6 +137,11 @@ async fn a_batch_read_covers_what_its_options_say() {
             ],
             r#"{"t":{"0":2,"1":0}}"#,
             r#"{"t":{"0":5,"1":4}}"#,
+        ),
+        (
+            vec![("startingOffsets", r#"{"t":{"0":7,"1":-1}}"#)],
+            r#"{"t":{"0":7,"1":4}}"#,
+            r#"{"t":{"0":10,"1":4}}"#,
         ),
         (
             vec![("startingTimestamp", "1"), ("endingTimestamp", "3")],
