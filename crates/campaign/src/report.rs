@@ -164,8 +164,22 @@ pub fn page(results: &[Report]) -> String {
 const TABLE: [&str; 2] = ["<!-- figures -->\n", "<!-- /figures -->"];
 
 /// The figures of a campaign that has many which belong into GUARANTEES.md.
-const HEADLINES: [(&str, &[&str]); 3] = [
+const HEADLINES: [(&str, &[&str]); 4] = [
     ("fuzz", &["targets", "targets_with_ten_million", "executions"]),
+    (
+        "mutants",
+        &[
+            "core_viable",
+            "core_killed",
+            "core_percent",
+            "sink_viable",
+            "sink_killed",
+            "sink_percent",
+            "source_viable",
+            "source_killed",
+            "source_percent",
+        ],
+    ),
     (
         "kill-loop",
         &["kills", "broker_kills", "records_acknowledged", "lost", "duplicated", "phantom"],

@@ -192,6 +192,8 @@ mod tests {
                 (format!("{}:{}:0:hold", place.step, place.moment), Some(0), Action::Hold),
             ] {
                 let fault = Fault { place: *place, batch, action };
+                // What is printed says where it stopped, not what was asked for there.
+                assert_eq!(fault.to_string(), text.trim_end_matches(":hold"));
                 assert_eq!(Fault::parse(&text), Some(fault), "{text}");
             }
         }

@@ -282,12 +282,16 @@ fn doubt(files: &dyn LogFiles, entry: &PlannedEntry, error: Error) -> Result<Com
 }
 
 fn pause(env: &dyn Env, attempt: u32) {
-    if attempt < EAGER_ATTEMPTS {
-        return;
+    if attempt >= EAGER_ATTEMPTS {
+        std::thread::sleep(pause_of(attempt, env.uuid().as_fields().0));
     }
-    let most = 1u64.checked_shl(attempt - EAGER_ATTEMPTS + 1).unwrap_or(u64::MAX).min(PAUSE_MS_MAX);
-    let spread = u64::from(env.uuid().as_fields().0) % most + 1;
-    std::thread::sleep(Duration::from_millis(spread));
+}
+
+/// A random share of a span that doubles with each attempt.
+fn pause_of(attempt: u32, random: u32) -> Duration {
+    let doublings = attempt.saturating_sub(EAGER_ATTEMPTS).saturating_add(1);
+    let most = 1u64.checked_shl(doublings).unwrap_or(u64::MAX).min(PAUSE_MS_MAX);
+    Duration::from_millis(u64::from(random) % most + 1)
 }
 
 struct PlannedEntry {
@@ -431,4 +435,53 @@ fn commit_info(
         "rowsOut": staged.rows_out,
     });
     info
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::time::Instant;
+    use uuid::Uuid;
+
+    #[test]
+    fn pauses_grow_up_to_a_bound_and_differ() {
+        for (attempt, random, ms) in [
+            (4, 0, 1),
+            (4, 1, 2),
+            (4, 2, 1),
+            (5, 3, 4),
+            (5, 4, 1),
+            (9, 63, 64),
+            (10, 63, 64),
+            (10, 64, 1),
+            (199, 200, 9),
+        ] {
+            let pause = pause_of(attempt, random);
+            assert_eq!(pause, Duration::from_millis(ms), "{attempt}, {random}");
+        }
+    }
+
+    #[test]
+    fn the_first_lost_races_are_tried_again_at_once() {
+        #[derive(Debug, Default)]
+        struct Counted(AtomicU32);
+        impl Env for Counted {
+            fn now_ms(&self) -> i64 {
+                0
+            }
+            fn uuid(&self) -> Uuid {
+                self.0.fetch_add(1, Ordering::SeqCst);
+                Uuid::from_fields(63, 0, 0, &[0; 8])
+            }
+        }
+        let env = Counted::default();
+        (0..EAGER_ATTEMPTS).for_each(|attempt| pause(&env, attempt));
+        assert_eq!(env.0.load(Ordering::SeqCst), 0);
+        let started = Instant::now();
+        pause(&env, 20);
+        assert!(started.elapsed() >= Duration::from_millis(64));
+        pause(&env, EAGER_ATTEMPTS);
+        assert_eq!(env.0.load(Ordering::SeqCst), 2);
+    }
 }

@@ -191,3 +191,145 @@ pub(crate) fn unsupported(feature: &str) -> Error {
     )
     .cure("Use a table without it; nothing was changed.")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn protocol(reader: i32, writer: i32, features: [&[&str]; 2]) -> Protocol {
+        let [readers, writers] =
+            features.map(|names| names.iter().map(ToString::to_string).collect());
+        Protocol {
+            min_reader_version: reader,
+            min_writer_version: writer,
+            reader_features: Some(readers),
+            writer_features: Some(writers),
+        }
+    }
+
+    fn metadata(configuration: &[(&str, &str)]) -> Metadata {
+        let configuration: serde_json::Map<String, Value> =
+            configuration.iter().map(|(k, v)| ((*k).to_owned(), json!(v))).collect();
+        let metadata = json!({"id": "t", "schemaString": "", "configuration": configuration});
+        serde_json::from_value(metadata).unwrap()
+    }
+
+    /// What an append is refused for; nothing if it is not.
+    fn refused(protocol: &Protocol, properties: &[(&str, &str)], schema: &StructType) -> String {
+        match check_writable(protocol, &metadata(properties), schema) {
+            Ok(()) => String::new(),
+            Err(error) => error.message().rsplit_once(": ").unwrap().1.to_owned(),
+        }
+    }
+
+    fn ddl(text: &str) -> StructType {
+        StructType::parse_ddl(text).unwrap()
+    }
+
+    #[test]
+    fn protocols_are_refused_by_version_and_by_feature() {
+        let id = ddl("id BIGINT");
+        let check =
+            |reader, writer, features| refused(&protocol(reader, writer, features), &[], &id);
+        let known = "deletionVectors";
+        assert_eq!(check(3, 7, [&[known], &[known, "appendOnly"]]), "");
+        assert_eq!(check(1, 2, [&[], &[]]), "");
+        assert_eq!(check(4, 7, [&[], &[]]), "reader version 4.");
+        assert_eq!(check(3, 8, [&[], &[]]), "writer version 8.");
+        assert_eq!(check(3, 7, [&["later"], &[]]), "later.");
+        assert_eq!(check(3, 7, [&[], &["rowTracking"]]), "rowTracking.");
+    }
+
+    #[test]
+    fn properties_that_an_append_would_break_are_refused_where_they_are_on() {
+        let (plain, id) = (protocol(1, 7, [&[], &[]]), ddl("id BIGINT"));
+        for (property, feature) in [
+            ("delta.enableRowTracking", "rowTracking."),
+            ("delta.enableInCommitTimestamps", "inCommitTimestamp."),
+            ("delta.enableTypeWidening", "typeWidening."),
+            ("delta.enableIcebergCompatV1", "icebergCompat."),
+        ] {
+            assert_eq!(refused(&plain, &[(property, " TRUE ")], &id), feature);
+            assert_eq!(refused(&plain, &[(property, "false")], &id), "", "{property}");
+        }
+        for (property, value, feature) in [
+            ("delta.checkpointPolicy", "classic", ""),
+            ("delta.checkpointPolicy", "v2", "v2Checkpoint (property delta.checkpointPolicy)."),
+            ("delta.columnMapping.mode", " None ", ""),
+            ("delta.columnMapping.mode", " ", ""),
+            ("delta.columnMapping.mode", "id", "columnMapping (mode id)."),
+            (
+                "delta.constraints.positive",
+                "id > 0",
+                "checkConstraints (property delta.constraints.positive).",
+            ),
+            ("owner", "true", ""),
+            ("delta.appendOnly", "true", ""),
+        ] {
+            assert_eq!(refused(&plain, &[(property, value)], &id), feature, "{property} {value}");
+        }
+    }
+
+    #[test]
+    fn columns_that_an_append_would_have_to_compute_are_found_at_any_depth() {
+        let plain = protocol(1, 7, [&[], &[]]);
+        let schema = |data_type: Value, metadata: Value| {
+            let field =
+                json!({"name": "c", "type": data_type, "nullable": true, "metadata": metadata});
+            json!({"type": "struct", "fields": [field]})
+        };
+        let parse = |schema: &Value| StructType::from_json(&schema.to_string()).unwrap();
+        for (key, feature) in [
+            ("delta.generationExpression", "generatedColumns"),
+            ("delta.invariants", "invariants"),
+            ("CURRENT_DEFAULT", "allowColumnDefaults"),
+            ("EXISTS_DEFAULT", "allowColumnDefaults"),
+            ("delta.typeChanges", "typeWidening"),
+            ("__CHAR_VARCHAR_TYPE_STRING", "CHAR and VARCHAR columns"),
+            ("delta.identity.start", "identityColumns"),
+        ] {
+            let inner = schema(json!("long"), json!({"comment": "x", key: "1"}));
+            let expected = format!("{feature} (column `c`).");
+            let array = json!({"type": "array", "elementType": inner, "containsNull": true});
+            let map = |key: &Value, value: &Value| {
+                json!({"type": "map", "keyType": key, "valueType": value,
+                    "valueContainsNull": true})
+            };
+            let long = json!("long");
+            for outer in [&inner, &array, &map(&inner, &long), &map(&long, &inner)] {
+                let found = refused(&plain, &[], &parse(&schema(outer.clone(), json!({}))));
+                assert_eq!(found, expected, "{outer}");
+            }
+            assert_eq!(refused(&plain, &[], &parse(&inner)), expected);
+        }
+        let harmless = parse(&schema(json!("long"), json!({"comment": "x"})));
+        assert_eq!(refused(&plain, &[], &harmless), "");
+    }
+
+    #[test]
+    fn timestamps_without_a_zone_need_their_feature_at_any_depth() {
+        for columns in [
+            "c TIMESTAMP_NTZ",
+            "c STRUCT<at: TIMESTAMP_NTZ>",
+            "c ARRAY<TIMESTAMP_NTZ>",
+            "c MAP<TIMESTAMP_NTZ, INT>",
+            "c MAP<INT, TIMESTAMP_NTZ>",
+        ] {
+            let schema = ddl(columns);
+            let made = protocol_for(&schema, false);
+            assert_eq!(json!(made.reader_features), json!(["timestampNtz"]), "{columns}");
+            assert_eq!(refused(&made, &[], &schema), "", "{columns}");
+            let named: [&[&str]; 2] = [&[TIMESTAMP_NTZ], &[TIMESTAMP_NTZ]];
+            let none: [&[&str]; 2] = [&[], &["appendOnly"]];
+            for lacking in [protocol(3, 7, none), protocol(1, 6, named)] {
+                let found = refused(&lacking, &[], &schema);
+                assert!(found.starts_with("timestampNtz ("), "{columns}: {found}");
+            }
+        }
+        let without = protocol_for(&ddl("c TIMESTAMP, d ARRAY<INT>, e MAP<INT, INT>"), true);
+        assert_eq!((without.min_reader_version, without.reader_features), (1, None));
+        let writer = json!(["appendOnly", "invariants", "changeDataFeed"]);
+        assert_eq!(json!(without.writer_features), writer);
+    }
+}

@@ -183,9 +183,78 @@ mod tests {
         assert_eq!(interval_ms("interval 30 days"), Some(30 * DAY_MS));
         assert_eq!(interval_ms("INTERVAL 1 WEEK 2 hours"), Some(7 * DAY_MS + 7_200_000));
         assert_eq!(interval_ms("5 seconds"), Some(5000));
+        assert_eq!(interval_ms("interval '3' minutes 4 milliseconds"), Some(180_004));
+        assert_eq!(interval_ms("interval 0 days"), Some(0));
         for bad in ["", "interval", "30", "interval 1 month", "interval -1 days", "days 3"] {
             assert_eq!(interval_ms(bad), None, "{bad}");
         }
+        let endless = format!("interval {} weeks", i64::MAX);
+        assert_eq!(interval_ms(&endless), None);
+    }
+
+    #[test]
+    fn properties_of_a_table_are_read_or_have_their_defaults() {
+        let of = |key: &str, value: &str| BTreeMap::from([(key.to_owned(), value.to_owned())]);
+        let unset = BTreeMap::new();
+
+        let key = "delta.checkpointInterval";
+        assert_eq!(checkpoint_interval(&of(key, " 7 ")), Some(7));
+        assert_eq!(checkpoint_interval(&of(key, "1")), Some(1));
+        for unusable in ["0", "-1", "often"] {
+            assert_eq!(checkpoint_interval(&of(key, unusable)), None, "{unusable}");
+        }
+
+        let key = "delta.dataSkippingNumIndexedCols";
+        for (value, columns) in
+            [("-1", None), ("0", Some(0)), ("3", Some(3)), ("-2", Some(32)), ("many", Some(32))]
+        {
+            assert_eq!(indexed_columns(&of(key, value)), columns, "{value}");
+        }
+        assert_eq!(indexed_columns(&unset), Some(32));
+
+        let columns = stats_columns(&of("delta.dataSkippingStatsColumns", "a, `b.c`"));
+        assert_eq!(columns, Some(vec!["a".to_owned(), "b.c".to_owned()]));
+        assert_eq!(stats_columns(&unset), None);
+
+        for (value, is_set) in [(" TRUE ", true), ("false", false), ("yes", false)] {
+            assert_eq!(flag(&of("a", value), "a", !is_set), is_set, "{value}");
+        }
+        assert!(flag(&unset, "a", true) && !flag(&unset, "a", false));
+
+        assert_eq!(duration_ms(&of("a", "interval 2 days"), "a", 30), 2 * DAY_MS);
+        assert_eq!(duration_ms(&of("a", "for ever"), "a", 30), 2_592_000_000);
+        assert_eq!(duration_ms(&unset, "a", 7), 604_800_000);
+    }
+
+    #[test]
+    fn a_query_may_pause_for_seven_days() {
+        let key = "delta.setTransactionRetentionDuration";
+        for good in ["interval 7 days", "interval 8 days"] {
+            assert!(set(key, good).is_ok(), "{good}");
+        }
+        for bad in ["interval 6 days", "interval 604799999 milliseconds"] {
+            let error = set(key, bad).unwrap_err();
+            assert_eq!(error.code(), "DELTA_UNSUPPORTED_TRANSACTION_RETENTION", "{bad}");
+        }
+    }
+
+    #[test]
+    fn values_are_checked() {
+        for (key, good, bad) in [
+            ("delta.checkpointInterval", "1", "ten"),
+            ("delta.dataSkippingNumIndexedCols", "-1", "-2"),
+            ("delta.dataSkippingNumIndexedCols", "0", "all"),
+            ("delta.deletedFileRetentionDuration", "interval 1 week", "1 year"),
+            ("delta.appendOnly", "TRUE", "yes"),
+            ("delta.enableChangeDataFeed", "false", "no"),
+            ("delta.enableExpiredLogCleanup", "true", "1"),
+            ("delta.isolationLevel", "serializable", "None"),
+            ("delta.isolationLevel", "WriteSerializable", "Snapshot"),
+        ] {
+            assert!(set(key, good).is_ok(), "{key} {good}");
+            assert_eq!(set(key, bad).unwrap_err().code(), "DELTA_INVALID_PROPERTY", "{key} {bad}");
+        }
+        assert!(set("delta.targetFileSize", "whatever").is_ok());
     }
 
     #[test]

@@ -206,3 +206,6 @@ impl Source for KafkaSource {
         self.cluster.commit_group_offsets(group, &offsets).await
     }
 }
+
+#[cfg(test)]
+mod tests;

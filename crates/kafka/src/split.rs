@@ -137,9 +137,26 @@ mod tests {
     }
 
     #[test]
+    fn small_ranges_do_not_count_in_the_share_of_large_ones() {
+        let ranges = vec![range(0, 0, 100), range(1, 0, 40), range(2, 0, 40), range(3, 0, 40)];
+        let cut = cut(ranges, None, Some(5));
+        assert_eq!(spans(&cut), [(0, 0, 50), (0, 50, 100), (1, 0, 40), (2, 0, 40), (3, 0, 40)]);
+    }
+
+    #[test]
+    fn as_many_ranges_as_wanted_stay_whole() {
+        let sizes = [750, 220, 5, 5, 5, 5, 5, 5];
+        let ranges: Vec<Split> = (0..).zip(sizes).map(|(p, size)| range(p, 0, size)).collect();
+        assert_eq!(cut(ranges.clone(), None, Some(8)), ranges);
+        assert_eq!(cut(ranges.clone(), None, Some(7)), ranges);
+    }
+
+    #[test]
     fn max_records_comes_before_min_partitions() {
         let parts = cut(vec![range(0, 0, 10)], Some(4), Some(2));
         assert_eq!(spans(&parts), [(0, 0, 3), (0, 3, 6), (0, 6, 10)]);
+        let even = cut(vec![range(0, 0, 8)], Some(4), None);
+        assert_eq!(spans(&even), [(0, 0, 4), (0, 4, 8)]);
         assert_eq!(cut(vec![range(0, 0, 10)], Some(4), Some(6)).len(), 6);
     }
 

@@ -74,10 +74,27 @@ mod tests {
         let v2 = "00000000000000000010.checkpoint.80a083e8-7026-4e79-81be-64bd76c43a11.json";
         assert_eq!(parse(v2), LogName::CheckpointV2(10));
         assert_eq!(parse("00000000000000000010.crc"), LogName::Derived(10));
-        let last = format!("{}.json", u64::MAX);
-        for other in
-            ["_last_checkpoint", "7.json", ".00000000000000000000.json.crc", "x.json", &last]
-        {
+        let range = "00000000000000000010.00000000000000000019";
+        for derived in ["compacted", "compact"] {
+            assert_eq!(parse(&format!("{range}.{derived}.json")), LogName::Derived(10));
+        }
+        let newest = i64::MAX as u64 - 1;
+        assert_eq!(parse(&entry(newest)), LogName::Entry(newest));
+        let (last, endless) = (entry(newest + 1), format!("{}.json", u64::MAX));
+        let part = "00000000000000000010.checkpoint.one.two.parquet";
+        let letters = "0000000000000000001x.json";
+        for other in [
+            "_last_checkpoint",
+            "7.json",
+            ".00000000000000000000.json.crc",
+            "x.json",
+            "00000000000000000010",
+            "00000000000000000010.txt",
+            letters,
+            part,
+            &last,
+            &endless,
+        ] {
             assert_eq!(parse(other), LogName::Other, "{other}");
         }
     }

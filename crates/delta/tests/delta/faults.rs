@@ -21,6 +21,10 @@ enum Fault {
     Late,
     /// The disk is full, and says so.
     Full,
+    /// The entry lands, the answer is that the disk is full.
+    FullAndLanded,
+    /// Another writer's entry lands, the answer is that the disk is full.
+    FullAndTaken,
 }
 
 #[derive(Debug)]
@@ -71,6 +75,7 @@ impl LogFiles for FaultyLog {
     fn create(&self, name: &str, bytes: &[u8]) -> Result<Created> {
         let fault = std::mem::replace(&mut *self.next.lock().unwrap(), Fault::None);
         let unclear = || Err(Error::unavailable("STORE_IO", "The answer was lost."));
+        let full = || Err(Error::new(ErrorKind::Exhausted, "STORE_FULL", "The disk is full."));
         match fault {
             Fault::None => self.log.create(name, bytes),
             Fault::Landed => {
@@ -82,7 +87,16 @@ impl LogFiles for FaultyLog {
                 *self.late.lock().unwrap() = Some((name.to_owned(), bytes.to_vec()));
                 unclear()
             }
-            Fault::Full => Err(Error::new(ErrorKind::Exhausted, "STORE_FULL", "The disk is full.")),
+            Fault::Full => full(),
+            Fault::FullAndLanded => {
+                assert_eq!(self.log.create(name, bytes)?, Created::Created);
+                full()
+            }
+            Fault::FullAndTaken => {
+                let theirs = b"{\"commitInfo\":{\"operation\":\"WRITE\"}}\n";
+                assert_eq!(self.log.create(name, theirs)?, Created::Created);
+                full()
+            }
         }
     }
 
@@ -170,6 +184,24 @@ async fn a_full_disk_is_an_error_and_no_doubt() {
     log.fail_next(Fault::Full);
     assert_eq!(sink.commit(&tag, &staged).await.unwrap_err().code(), "STORE_FULL");
     assert_eq!(committed(sink.commit(&tag, &staged).await.unwrap()), 0);
+}
+
+/// What the log holds counts for more than what was answered.
+#[tokio::test]
+async fn an_entry_that_landed_on_a_full_disk_is_in_doubt() {
+    let dir = tempfile::tempdir().unwrap();
+    let (sink, log) = faulty(dir.path());
+    let q = query();
+    append(&sink, q, 0, &ids(0..1)).await;
+    let next = tag(q, 1);
+    let staged = stage(&sink, &next, &ids(1..2)).unwrap();
+    log.fail_next(Fault::FullAndTaken);
+    assert_eq!(sink.commit(&next, &staged).await.unwrap_err().code(), "STORE_FULL");
+    log.fail_next(Fault::FullAndLanded);
+    let outcome = sink.commit(&next, &staged).await.unwrap();
+    assert!(matches!(outcome, CommitOutcome::Unknown(_)), "{outcome:?}");
+    let found = sink.probe(q, next.batch).await.unwrap();
+    assert!(matches!(found, Probe::Committed { .. }), "{found:?}");
 }
 
 #[tokio::test]

@@ -135,6 +135,45 @@ fn deleted_partitions_are_refused_or_remembered() {
 }
 
 #[test]
+fn each_partition_that_comes_back_goes_on_at_its_own_offset() {
+    let gone = |topic: &str, partition: i32, offset: i64| Gone {
+        topic: topic.into(),
+        partition,
+        offset,
+        id: Some(Uuid::from_u128(1)),
+    };
+    let mut known = detail(1);
+    known.gone = vec![gone("u", 2, 3), gone("t", 1, 7), gone("t", 2, 9)];
+    let returned = seen(1, &[(0, 0, 9), (1, 0, 12), (2, 0, 12)]);
+    let start = case(&[(0, 5)], Some(&known)).plan(&returned, LENIENT).unwrap();
+    assert_eq!(start.from, offsets(&[(0, 5), (1, 7), (2, 9)]));
+    assert_eq!(start.gone, [gone("u", 2, 3)]);
+    // Without an id nobody knows whether it is the same topic.
+    known.gone = vec![Gone { id: None, ..gone("t", 1, 7) }];
+    let unknown = seen(0, &[(0, 0, 9), (1, 0, 12)]);
+    let start = case(&[(0, 5)], Some(&known)).plan(&unknown, LENIENT).unwrap();
+    assert_eq!(start.from, offsets(&[(0, 5), (1, 0)]));
+}
+
+#[test]
+fn partitions_that_vanished_are_remembered_up_to_a_bound() {
+    let mut known = detail(1);
+    let gone = |partition: i32| Gone { topic: "u".into(), partition, offset: 1, id: None };
+    known.gone = (0..=GONE_MAX as i32).map(gone).collect();
+    let start = case(&[(0, 5)], Some(&known)).plan(&seen(1, &[(0, 0, 9)]), LENIENT).unwrap();
+    assert_eq!(start.gone, known.gone[..GONE_MAX]);
+}
+
+#[test]
+fn a_new_partition_of_a_recreated_topic_loses_nothing() {
+    let known = detail(1);
+    let now = seen(2, &[(0, 0, 9), (1, 3, 9)]);
+    let start = case(&[(0, 5)], Some(&known)).plan(&now, LENIENT).unwrap();
+    assert_eq!(start.from, offsets(&[(0, 0), (1, 3)]));
+    assert_eq!(start.gaps, [gap(0, 5, 0, Recreated)]);
+}
+
+#[test]
 fn a_recreated_topic_is_noticed_whatever_its_size() {
     let known = detail(1);
     for (latest, size) in [(3, "smaller"), (5, "equal"), (90, "larger")] {

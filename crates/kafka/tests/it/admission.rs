@@ -1,6 +1,7 @@
 //! What one batch takes: limits, gates, pinned ends, new partitions, other engines' batches.
 
 use crate::support::*;
+use millstream_broker::{ApiKey, Broker};
 use millstream_core::contract::{Limit, Source as _, SourceRange};
 use millstream_core::env::Env;
 use millstream_core::offsets::Offsets;
@@ -31,6 +32,8 @@ async fn everything_new_is_admitted_and_then_nothing() {
     assert_eq!(range.detail["epochs"]["t"]["0"], 0);
     let lag = source.lag(&position(start)).unwrap().unwrap();
     assert_eq!((lag.min, lag.max, lag.avg, lag.total), (0, 3, 1.5, 3));
+    let lag = source.lag(&position(r#"{"t":{"0":9,"1":2}}"#)).unwrap().unwrap();
+    assert_eq!((lag.min, lag.max, lag.avg, lag.total), (0, 1, 0.5, 1));
     assert_eq!(admit_after(&source, &range).await.unwrap().range, None);
 }
 
@@ -264,9 +267,78 @@ async fn a_batch_of_another_engine_is_read_between_its_ends() {
     let beyond = position(r#"{"t":{"0":11,"1":2}}"#);
     let error = source.range_between(&start, &beyond).await.unwrap_err();
     assert_eq!(error.code(), "KAFKA_DATA_LOSS_PARTITION_OFFSET_CHANGED");
+    let lenient = crate::support::source(&at, &[ALL, ("failOnDataLoss", "false")]);
+    let range = lenient.range_between(&start, &beyond).await.unwrap();
+    assert_eq!(range.end, beyond, "it is the other engine's");
+    let newest = position(r#"{"t":{"0":10,"1":10}}"#);
+    assert_eq!(source.range_between(&start, &newest).await.unwrap().end, newest);
     let unknown = position(r#"{"t":{"0":4,"7":1}}"#);
     let error = source.range_between(&start, &unknown).await.unwrap_err();
     assert_eq!(error.code(), "KAFKA_DATA_LOSS_INITIAL_OFFSET_NOT_FOUND_FOR_PARTITIONS");
+}
+
+#[tokio::test]
+async fn partitions_that_another_engine_did_not_know_are_not_planned() {
+    let broker = broker(&[("t", 2)]);
+    let at = broker.bootstrap_servers();
+    produce(&at, "t", 0, 0, 10).await;
+    produce(&at, "t", 1, 0, 10).await;
+    broker.delete_records("t", 1, 3).unwrap();
+    let (start, end) = (position(r#"{"t":{"0":4}}"#), position(r#"{"t":{"0":9}}"#));
+    let range = source(&at, &[ALL]).range_between(&start, &end).await.unwrap();
+    assert_eq!((range.start, range.end), (start, end));
+}
+
+/// Requests of one admission.
+async fn asked(broker: &Broker, source: &KafkaSource, start: &str, api: ApiKey) -> u64 {
+    let before = broker.faults().requests(api);
+    admit(source, start).await.unwrap();
+    broker.faults().requests(api) - before
+}
+
+#[tokio::test]
+async fn what_makes_sense_is_asked_for_once() {
+    let broker = broker(&[("t", 1)]);
+    let at = broker.bootstrap_servers();
+    produce(&at, "t", 0, 0, 10).await;
+    let patient = source(&at, &[ALL, ("fetchOffset.numRetries", "30")]);
+    for start in [r#"{"t":{"0":10}}"#, r#"{"t":{"0":4}}"#] {
+        let lists = asked(&broker, &patient, start, ApiKey::ListOffsets).await;
+        assert_eq!(lists, 2, "first and last offsets from {start}");
+    }
+}
+
+#[tokio::test]
+async fn an_end_that_makes_no_sense_is_asked_for_again() {
+    let broker = broker(&[("t", 1)]);
+    let at = broker.bootstrap_servers();
+    produce(&at, "t", 0, 0, 5).await;
+    let patient = source(&at, &[ALL, ("fetchOffset.numRetries", "500")]);
+    let (admitted, ()) = tokio::join!(admit(&patient, r#"{"t":{"0":8}}"#), async {
+        tokio::time::sleep(std::time::Duration::from_millis(60)).await;
+        produce(&at, "t", 0, 5, 5).await;
+    });
+    let range = admitted.unwrap().range.unwrap();
+    assert_eq!((json(&range.start), ends(&range)), (r#"{"t":{"0":8}}"#.to_owned(), vec![10]));
+
+    let lists = broker.faults().requests(ApiKey::ListOffsets);
+    let hasty = source(&at, &[ALL, ("fetchOffset.numRetries", "3")]);
+    let error = admit(&hasty, r#"{"t":{"0":80}}"#).await.unwrap_err();
+    assert_eq!(error.code(), "KAFKA_DATA_LOSS_PARTITION_OFFSET_CHANGED");
+    assert_eq!(broker.faults().requests(ApiKey::ListOffsets) - lists, 6, "three times");
+}
+
+#[tokio::test]
+async fn only_what_has_data_and_no_known_size_is_sampled() {
+    let broker = broker(&[("t", 1)]);
+    let at = broker.bootstrap_servers();
+    produce(&at, "t", 0, 0, 10).await;
+    let limited = source(&at, &[ALL, ("maxBytesPerTrigger", "100")]);
+    let nothing_new = r#"{"t":{"0":10}}"#;
+    assert_eq!(asked(&broker, &limited, nothing_new, ApiKey::Fetch).await, 0);
+    let unknown = r#"{"t":{"0":0}}"#;
+    assert!(asked(&broker, &limited, unknown, ApiKey::Fetch).await > 0);
+    assert_eq!(asked(&broker, &limited, unknown, ApiKey::Fetch).await, 0, "known by now");
 }
 
 #[test]
@@ -275,6 +347,8 @@ fn the_source_says_what_it_is() {
     assert_eq!(subscribed.describe(), "KafkaV2[Subscribe[b, a]]");
     let identity = serde_json::json!({"format": "kafka", "subscribe": ["a", "b"]});
     assert_eq!(subscribed.identity(), identity);
+    let debug = format!("{subscribed:?}");
+    assert!(debug.contains("subscription") && !debug.contains("secret"), "{debug}");
     let assigned = source("h:1", &[("assign", r#"{"t":[1,0]}"#)]);
     assert_eq!(assigned.describe(), "KafkaV2[Assign[t-0, t-1]]");
     assert_eq!(assigned.identity()["assign"], serde_json::json!({"t": [0, 1]}));

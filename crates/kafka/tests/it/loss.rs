@@ -3,7 +3,7 @@
 use crate::support::*;
 use futures::TryStreamExt as _;
 use millstream_broker::Broker;
-use millstream_core::contract::SourceRange;
+use millstream_core::contract::{Source as _, SourceRange};
 use millstream_kafka::{KafkaSource, ReadOptions};
 use std::sync::Arc;
 
@@ -157,6 +157,58 @@ async fn an_end_that_only_lags_is_waited_for() {
     assert_eq!(json(&waiting.latest), r#"{"t":{"0":20}}"#);
     let error = admit(&source, r#"{"t":{"0":23}}"#).await.unwrap_err();
     assert_eq!(error.code(), "KAFKA_DATA_LOSS_PARTITION_OFFSET_CHANGED", "nothing is known");
+}
+
+/// An end may lag behind what its epoch reached: a new leader that has not heard of it yet, or
+/// here a transaction that is still open.
+#[tokio::test]
+async fn an_end_that_lags_behind_a_new_epoch_is_waited_for() {
+    use millstream_wire::{BatchBuilder, Producer as ProducerState};
+    let (broker, at) = with_records(20).await;
+    let committed = source(&at, &[ALL[0], ("kafka.isolation.level", "read_committed")]);
+    let mut range = planned(&committed).await;
+    let producer = ProducerState { id: 3, epoch: 0, base_sequence: 0 };
+    let mut open = BatchBuilder::new(20).producer(producer).transactional();
+    for _ in 0..5 {
+        open.push(0, None, Some(b"open"), &[]);
+    }
+    broker.append_raw("t", 0, open.build().unwrap()).unwrap();
+    broker.change_leader("t", 0, broker.leader("t", 0).unwrap().0).unwrap();
+    range.end = position(r#"{"t":{"0":23}}"#);
+    assert_eq!(admit_after(&committed, &range).await.unwrap().range, None);
+}
+
+/// Only a topic and an epoch that are known to be the same excuse an end that is too low.
+#[tokio::test]
+async fn an_end_is_not_waited_for_on_a_guess() {
+    let (_broker, at) = with_records(20).await;
+    let source = source(&at, &ALL);
+    let mut range = planned(&source).await;
+    range.end = position(r#"{"t":{"0":23}}"#);
+    let mut later_epoch = range.clone();
+    later_epoch.detail["epochs"]["t"]["0"] = 5.into();
+    let mut no_id = range;
+    no_id.detail["topics"] = serde_json::json!({});
+    for range in [later_epoch, no_id] {
+        let error = admit_after(&source, &range).await.unwrap_err();
+        assert_eq!(error.code(), "KAFKA_DATA_LOSS_PARTITION_OFFSET_CHANGED");
+    }
+}
+
+#[tokio::test]
+async fn a_topic_that_is_recreated_before_its_first_batch_is_noticed() {
+    use millstream_broker::ApiKey;
+    let (broker, at) = with_records(20).await;
+    let patient =
+        source(&at, &[ALL[0], ("startingOffsets", "latest"), ("fetchOffset.numRetries", "30")]);
+    let start = json(&patient.initial_position().await.unwrap());
+    assert_eq!(start, r#"{"t":{"0":20}}"#);
+    broker.recreate_topic("t").unwrap();
+    let lists = broker.faults().requests(ApiKey::ListOffsets);
+    let error = admit(&patient, &start).await.unwrap_err();
+    assert_eq!(error.code(), "KAFKA_DATA_LOSS_TOPIC_RECREATED");
+    let lists = broker.faults().requests(ApiKey::ListOffsets) - lists;
+    assert_eq!(lists, 2, "an end below the start is no wonder then, and not asked for again");
 }
 
 #[tokio::test]

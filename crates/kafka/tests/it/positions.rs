@@ -42,6 +42,8 @@ async fn timestamps_come_before_offsets_and_one_before_many() {
         ("startingTimestamp", "8"),
     ];
     assert_eq!(initial(&at, &all[..3]).await.unwrap(), r#"{"t":{"0":5}}"#);
+    let first = [("subscribe", "t"), ("startingTimestamp", "0")];
+    assert_eq!(initial(&at, &first).await.unwrap(), r#"{"t":{"0":0}}"#);
     assert_eq!(initial(&at, &all).await.unwrap(), r#"{"t":{"0":8}}"#);
 }
 
@@ -109,6 +111,18 @@ async fn what_does_not_exist_is_named() {
 }
 
 #[tokio::test]
+async fn a_topic_that_is_not_known_yet_is_asked_for_again() {
+    let broker = broker(&[("t", 1)]);
+    let at = broker.bootstrap_servers();
+    let patient = [("subscribe", "t,late"), ("fetchOffset.numRetries", "500")];
+    let (found, ()) = tokio::join!(initial(&at, &patient), async {
+        tokio::time::sleep(std::time::Duration::from_millis(60)).await;
+        broker.create_topic("late", 1).unwrap();
+    });
+    assert_eq!(found.unwrap(), r#"{"late":{"0":0},"t":{"0":0}}"#);
+}
+
+#[tokio::test]
 async fn a_batch_read_covers_what_its_options_say() {
     let broker = broker(&[("t", 2)]);
     let at = broker.bootstrap_servers();
@@ -123,6 +137,11 @@ async fn a_batch_read_covers_what_its_options_say() {
             ],
             r#"{"t":{"0":2,"1":0}}"#,
             r#"{"t":{"0":5,"1":4}}"#,
+        ),
+        (
+            vec![("startingOffsets", r#"{"t":{"0":7,"1":-1}}"#)],
+            r#"{"t":{"0":7,"1":4}}"#,
+            r#"{"t":{"0":10,"1":4}}"#,
         ),
         (
             vec![("startingTimestamp", "1"), ("endingTimestamp", "3")],
