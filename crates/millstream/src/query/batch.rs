@@ -160,14 +160,14 @@ impl Run {
         for ((source, start), end) in self.flow.sources.iter().zip(&self.at.positions).zip(ends) {
             let end = end.as_ref().unwrap_or(start);
             let range = source.range_between(start, end).await;
-            ranges.push(range.map_err(|error| self.from_offsets_of(logged.batch, error))?);
+            ranges.push(range.map_err(|error| self.blame_offsets_of(logged.batch, error))?);
         }
         Ok(ranges)
     }
 
     /// An error of a source that was asked about positions which another engine wrote: they may be
     /// damaged, and the file that has them is named.
-    pub(super) fn from_offsets_of(&self, batch: BatchId, error: Error) -> Error {
+    pub(super) fn blame_offsets_of(&self, batch: BatchId, error: Error) -> Error {
         let file = format!("{}/{}", self.checkpoint.describe(), paths::offsets(batch));
         let has_cure = error.cure_text().is_some();
         let error = error.context(file);

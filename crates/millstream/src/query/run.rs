@@ -128,7 +128,7 @@ impl Run {
             );
             let admitted = source.admit(start, detail.as_ref(), limit).await;
             let admitted = admitted.map_err(|error| match self.at.unrepeated {
-                Some(before) => self.from_offsets_of(before, error),
+                Some(before) => self.blame_offsets_of(before, error),
                 None => error,
             })?;
             found |= admitted.range.is_some();

@@ -143,7 +143,9 @@ impl World {
         if self.doctor() {
             return;
         }
-        if !self.is_claimed() {
+        // A copy from before the first claim may have been put back: then the sinks know better.
+        let is_blank = |sink: &SinkModel| sink.log.is_empty() && !sink.has_late();
+        if !self.is_claimed() && self.sinks.iter().all(is_blank) {
             self.note(format_args!("the operator begins again: nothing was begun"));
             self.disk = Disk::default();
             return;
