@@ -233,3 +233,24 @@ impl AddFile {
         stats.get("numRecords")?.as_u64()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_below_the_table_or_where_their_location_says() {
+        let path = |path: &str| {
+            let file = serde_json::json!({"path": path, "size": 1, "modificationTime": 1,
+                "dataChange": true});
+            let file: AddFile = serde_json::from_value(file).unwrap();
+            file.local_path(Path::new("/t"))
+        };
+        assert_eq!(path("p=a%20b/x").unwrap(), Path::new("/t/p=a b/x"));
+        for absolute in ["file:/other/x", "file:///other/x"] {
+            assert_eq!(path(absolute).unwrap(), Path::new("/other/x"));
+        }
+        assert_eq!(path("s3://bucket/x").unwrap_err().code(), "DELTA_UNSUPPORTED_LOCATION");
+        assert_eq!(path("%ff").unwrap_err().code(), "DELTA_LOG_CORRUPT");
+    }
+}

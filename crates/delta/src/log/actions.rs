@@ -209,3 +209,38 @@ pub(crate) struct Row {
     #[serde(default, skip_serializing)]
     pub commit_info: Option<Value>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_file_is_its_path_and_its_deletion_vector() {
+        let vector = |storage: &str, path: &str, offset: Option<i32>| {
+            let offset = offset.map_or(Value::Null, Value::from);
+            json!({"storageType": storage, "pathOrInlineDv": path, "offset": offset,
+                "sizeInBytes": 1, "cardinality": 1})
+        };
+        let file = |vector: Value| {
+            json!({"path": "a", "size": 1, "modificationTime": 1, "dataChange": true,
+                "deletionVector": vector})
+        };
+        for (vector, id) in [
+            (Value::Null, None),
+            (vector("u", "x", Some(7)), Some("ux@7")),
+            (vector("i", "x", None), Some("ix")),
+        ] {
+            let key = ("a".to_owned(), id.map(str::to_owned));
+            let add: AddFile = serde_json::from_value(file(vector.clone())).unwrap();
+            let remove: RemoveFile = serde_json::from_value(file(vector)).unwrap();
+            assert_eq!((add.key(), remove.key()), (key.clone(), key));
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_removed_takes_its_rows_unless_it_says_otherwise() {
+        let remove: RemoveFile = serde_json::from_value(json!({"path": "a"})).unwrap();
+        assert!(remove.data_change);
+    }
+}

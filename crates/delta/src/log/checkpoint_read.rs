@@ -132,3 +132,30 @@ pub(crate) fn damaged(
     .caused_by(cause)
     .cure("Restore the file, or delete it if the log still has all entries from version 0.")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_asked_for_is_read() {
+        use Wanted::{Adds, Files, State};
+        for (column, readers) in [
+            ("protocol.minReaderVersion", &[State][..]),
+            ("metaData.id", &[State]),
+            ("txn.appId", &[State]),
+            ("add.path", &[Adds, Files]),
+            ("add.stats_parsed", &[]),
+            ("remove.path", &[Files]),
+            ("remove.later", &[]),
+            ("sidecar.path", &[]),
+            ("add", &[]),
+        ] {
+            let parts: Vec<String> = column.split('.').map(str::to_owned).collect();
+            for wanted in [State, Adds, Files] {
+                let is_read = readers.contains(&wanted);
+                assert_eq!(is_wanted(&parts, wanted), is_read, "{column} for {wanted:?}");
+            }
+        }
+    }
+}

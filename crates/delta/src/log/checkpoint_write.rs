@@ -291,3 +291,39 @@ fn encode_error(path: &Path, cause: impl Into<Box<dyn std::error::Error + Send +
     .caused_by(cause)
     .cure("The table is whole without it; the next checkpoint will be tried later.")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_checkpoint_that_another_engine_wrote_first_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let (ours, theirs) = (dir.path().join("ours"), dir.path().join("theirs"));
+        fs::write(&ours, "four").unwrap();
+        assert_eq!(publish(&ours, &theirs).unwrap(), 4);
+        fs::write(&ours, "longer").unwrap();
+        fs::remove_file(&theirs).unwrap();
+        fs::write(&theirs, "theirs!").unwrap();
+        assert_eq!(publish(&ours, &theirs).unwrap(), 7);
+        assert_eq!(fs::read_to_string(&theirs).unwrap(), "theirs!");
+        // Nothing to give a name to is no checkpoint, whatever is there.
+        let missing = dir.path().join("missing");
+        for path in [dir.path().join("new"), theirs] {
+            assert_eq!(publish(&missing, &path).unwrap_err().code(), "STORE_IO");
+        }
+    }
+
+    #[test]
+    fn tombstones_expire_when_they_are_older_than_the_oldest() {
+        let remove = |timestamp: serde_json::Value| -> RemoveFile {
+            let remove = json!({"path": "a", "deletionTimestamp": timestamp});
+            serde_json::from_value(remove).unwrap()
+        };
+        for (timestamp, expired) in
+            [(json!(4), true), (json!(5), false), (json!(6), false), (Value::Null, true)]
+        {
+            assert_eq!(is_expired(&remove(timestamp.clone()), 5), expired, "{timestamp}");
+        }
+    }
+}

@@ -96,3 +96,91 @@ fn version_of(name: &str) -> Option<u64> {
         LogName::CheckpointV2(_) | LogName::Other => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::files::LocalLog;
+    use std::fs::File;
+    use std::time::{Duration, SystemTime};
+
+    const NOW_MS: i64 = 1_000 * DAY_MS + 5;
+
+    /// A log with these files, each of so many milliseconds since the epoch.
+    fn log(files: &[(&str, i64)]) -> (tempfile::TempDir, LocalLog) {
+        let dir = tempfile::tempdir().unwrap();
+        let log = LocalLog::new(dir.path());
+        fs::create_dir(log.dir()).unwrap();
+        for (name, modified) in files {
+            let since = Duration::from_millis(u64::try_from(*modified).unwrap());
+            let file = File::create(log.dir().join(name)).unwrap();
+            file.set_modified(SystemTime::UNIX_EPOCH + since).unwrap();
+        }
+        (dir, log)
+    }
+
+    fn left(log: &LocalLog) -> Vec<String> {
+        let mut names = log.names().unwrap().unwrap();
+        names.sort();
+        names
+    }
+
+    /// Whole days of the retention, which is 30 days.
+    const CUTOFF: i64 = 970 * DAY_MS;
+
+    #[test]
+    fn what_an_expired_checkpoint_replaces_goes_and_nothing_else() {
+        let entries: Vec<String> = (0..4).map(names::entry).collect();
+        let (two, three) = (names::checkpoint(2), names::checkpoint(3));
+        let hidden = format!(".{}.crc", entries[0]);
+        let (_dir, log) = log(&[
+            (&entries[0], CUTOFF - 1),
+            (&hidden, CUTOFF),
+            (&entries[1], CUTOFF),
+            (&entries[2], CUTOFF - 1),
+            (&entries[3], CUTOFF - 1),
+            (&two, CUTOFF - 1),
+            (&three, CUTOFF),
+            ("mine.txt", 0),
+        ]);
+        assert_eq!(clean_up(&log, &BTreeMap::new(), NOW_MS).unwrap(), 2);
+        let mut expected = vec![
+            entries[1].clone(),
+            entries[2].clone(),
+            entries[3].clone(),
+            "mine.txt".to_owned(),
+            two,
+            three,
+        ];
+        expected.sort();
+        assert_eq!(left(&log), expected);
+        let off = ("delta.enableExpiredLogCleanup".to_owned(), "false".to_owned());
+        assert_eq!(clean_up(&log, &BTreeMap::from([off]), i64::MAX / 2).unwrap(), 0);
+        assert_eq!(clean_up(&log, &BTreeMap::new(), NOW_MS + DAY_MS).unwrap(), 4);
+        assert_eq!(left(&log), [entries[3].clone(), names::checkpoint(3), "mine.txt".to_owned()]);
+    }
+
+    #[test]
+    fn what_dead_writers_left_goes_after_a_day() {
+        let (_dir, log) = log(&[
+            (".a.tmp", NOW_MS - DAY_MS - 1),
+            (".b.tmp", NOW_MS - DAY_MS - 1),
+            (".c.tmp", NOW_MS - DAY_MS),
+            ("d.tmp", 0),
+            (".e.crc", 0),
+        ]);
+        assert_eq!(clean_up(&log, &BTreeMap::new(), NOW_MS).unwrap(), 2);
+        assert_eq!(left(&log), [".c.tmp", ".e.crc", "d.tmp"]);
+    }
+
+    #[test]
+    fn what_cannot_be_deleted_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(delete(dir.path()).is_err());
+        assert!(!delete(&dir.path().join("none")).unwrap());
+        assert!(
+            delete(&File::create(dir.path().join("a")).map(|_| dir.path().join("a")).unwrap())
+                .unwrap()
+        );
+    }
+}

@@ -261,3 +261,59 @@ async fn clean_up_can_be_switched_off() {
     }
     assert_eq!(names(dir.path()).iter().filter(|n| n.ends_with(".json")).count(), 8);
 }
+
+/// Other engines delete the entry of a checkpoint itself, too.
+#[tokio::test]
+async fn the_entry_of_a_checkpoint_is_not_needed() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = || with_properties(dir.path(), &[("delta.checkpointInterval", "4")]);
+    let first = DeltaSink::prepare(options(), &ddl("id BIGINT"), env()).unwrap();
+    let q = query();
+    for batch in 0..6 {
+        append(&first, q, batch, &ids(batch..batch + 1)).await;
+        complete(&first).await;
+    }
+    assert_eq!(open(dir.path()).hinted_checkpoint().unwrap(), Some(4));
+    for version in 0..=4 {
+        fs::remove_file(entry_path(dir.path(), version)).unwrap();
+    }
+    assert_eq!(row_count(dir.path()), 6);
+    let second = DeltaSink::prepare(options(), &ddl("id BIGINT"), env()).unwrap();
+    for batch in 6..9 {
+        append(&second, q, batch, &ids(batch..batch + 1)).await;
+        complete(&second).await;
+    }
+    assert_eq!(checkpoint_versions(dir.path()), [4, 8]);
+    assert_eq!(row_count(dir.path()), 9);
+}
+
+#[tokio::test]
+async fn checkpoints_in_parts_and_of_many_files_are_whole() {
+    const FILES: u64 = 2_100;
+    let dir = tempfile::tempdir().unwrap();
+    let options = with_properties(dir.path(), &[("delta.checkpointInterval", "2")]);
+    let sink = DeltaSink::prepare(options, &ddl("id BIGINT"), env()).unwrap();
+    let q = query();
+    append(&sink, q, 0, &ids(0..1)).await;
+    let mut file = serde_json::to_value(&open(dir.path()).active_files().unwrap()[0]).unwrap();
+    let adds: Vec<Value> = (1..FILES)
+        .map(|n| {
+            file["path"] = json!(format!("more-{n}.parquet"));
+            json!({"add": file})
+        })
+        .collect();
+    foreign_commit(dir.path(), 1, &adds);
+    append(&sink, q, 1, "").await;
+    complete(&sink).await;
+    let whole = dir.path().join("_delta_log/00000000000000000002.checkpoint.parquet");
+    let part =
+        whole.with_file_name("00000000000000000002.checkpoint.0000000001.0000000001.parquet");
+    fs::rename(whole, part).unwrap();
+    let hint = json!({"version": 2, "size": FILES + 4, "parts": 1, "numOfAddFiles": FILES});
+    fs::write(dir.path().join("_delta_log/_last_checkpoint"), hint.to_string()).unwrap();
+    for version in 0..2 {
+        fs::remove_file(entry_path(dir.path(), version)).unwrap();
+    }
+    assert_eq!(row_count(dir.path()), FILES);
+    assert_eq!(open(dir.path()).hinted_checkpoint().unwrap(), Some(2));
+}

@@ -168,6 +168,27 @@ async fn a_missing_staged_file_is_named() {
     assert!(!entry_path(dir.path(), 0).exists());
 }
 
+/// What a table has is not looked for again: other engines compact and vacuum.
+#[tokio::test]
+async fn staged_files_are_missed_until_their_batch_is_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let sink = sink(dir.path(), "id BIGINT");
+    let q = query();
+    append(&sink, q, 0, &ids(0..2)).await;
+    let tag = tag(q, 1);
+    let staged = stage(&sink, &tag, &ids(2..4)).unwrap();
+    let path = dir.path().join(staged.0["adds"][0]["path"].as_str().unwrap());
+    let away = dir.path().join("away");
+    fs::rename(&path, &away).unwrap();
+    let error = sink.commit(&tag, &staged).await.unwrap_err();
+    assert_eq!(error.code(), "DELTA_STAGED_FILE_MISSING");
+    fs::rename(&away, &path).unwrap();
+    assert_eq!(committed(sink.commit(&tag, &staged).await.unwrap()), 1);
+    fs::remove_file(&path).unwrap();
+    let outcome = sink.commit(&tag, &staged).await.unwrap();
+    assert!(matches!(outcome, CommitOutcome::AlreadyThere), "{outcome:?}");
+}
+
 #[tokio::test]
 async fn a_mark_without_its_number_is_damage_and_no_absence() {
     let dir = tempfile::tempdir().unwrap();

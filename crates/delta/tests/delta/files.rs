@@ -311,6 +311,9 @@ fn nested_not_null_is_checked() {
     stage(&sink, &tag(q, 0), "{\"id\":1,\"s\":{\"a\":1}}\n{\"id\":2}\n").unwrap();
     let error = stage(&sink, &tag(q, 1), "{\"s\":{\"b\":1}}\n").unwrap_err();
     assert_eq!(error.message(), "NOT NULL constraint violated for column: s.a.");
+    let check = |lines: &str| sink.check(&crate::support::rows(&sink.input_schema(), lines));
+    check("{\"id\":2}\n").unwrap();
+    assert_eq!(check("{\"s\":{\"b\":1}}\n").unwrap_err().message(), error.message());
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! What is refused before the first batch, and what is planned.
 
 use crate::support::*;
+use millstream_core::contract::Sink as _;
 use millstream_delta::{ColumnSource, Conversion, DeltaSink, DeltaSinkOptions};
 use serde_json::json;
 use std::fs;
@@ -18,6 +19,27 @@ async fn nothing_is_written_by_preparing() {
 }
 
 #[tokio::test]
+async fn a_sink_says_what_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let sink = sink(dir.path(), "id BIGINT");
+    let path = dir.path().display().to_string();
+    assert_eq!(sink.describe(), format!("DeltaSink[file:{path}]"));
+    assert!(format!("{sink:?}").contains(&path));
+    assert!(sink.is_exactly_once());
+    assert_eq!(sink.version(), None);
+    assert_eq!(sink.identity(), json!({"kind": "delta", "path": path, "tableId": null}));
+    for version in 0..3 {
+        append(&sink, query(), 0, "").await;
+        assert_eq!(sink.version(), Some(version));
+    }
+    let id = open(dir.path()).id().to_owned();
+    assert_eq!(sink.identity(), json!({"kind": "delta", "path": path, "tableId": id}));
+
+    let relative = crate::support::sink(std::path::Path::new("no/such/table"), "id BIGINT");
+    assert!(relative.path().is_absolute() && relative.path().ends_with("no/such/table"));
+}
+
+#[tokio::test]
 async fn other_peoples_directories_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("file");
@@ -30,6 +52,15 @@ async fn other_peoples_directories_are_refused() {
     let error = refusal(DeltaSinkOptions::new(&parquet), "id INT");
     assert_eq!(error.code(), "DELTA_NOT_A_TABLE");
     assert!(error.message().contains("part-0.parquet"), "{error}");
+
+    let derived = dir.path().join("derived");
+    fs::create_dir_all(derived.join("_delta_log")).unwrap();
+    fs::write(derived.join("_delta_log/x.tmp"), "x").unwrap();
+    sink(&derived, "id INT");
+    fs::write(derived.join("_delta_log/00000000000000000007.crc"), "x").unwrap();
+    let error = refusal(DeltaSinkOptions::new(&derived), "id INT");
+    assert_eq!(error.code(), "DELTA_NOT_A_TABLE");
+    assert!(error.message().contains("a log without entries"), "{error}");
 
     let checkpoints = dir.path().join("checkpoints");
     fs::create_dir_all(checkpoints.join("_checkpoints")).unwrap();

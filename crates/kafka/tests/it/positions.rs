@@ -139,7 +139,7 @@ async fn a_batch_read_covers_what_its_options_say() {
             r#"{"t":{"0":5,"1":4}}"#,
         ),
         (
-            vec![("startingOffsets", r#"{"t":{"0":7,"1":-1}}"#)],
+            vec![("startingOffsets", r#"{"t":{"0":7,"1":4}}"#)],
             r#"{"t":{"0":7,"1":4}}"#,
             r#"{"t":{"0":10,"1":4}}"#,
         ),
