@@ -232,8 +232,7 @@ mod tests {
         let id = ddl("id BIGINT");
         let check =
             |reader, writer, features| refused(&protocol(reader, writer, features), &[], &id);
-        let known = "deletionVectors";
-        assert_eq!(check(3, 7, [&[known], &[known, "appendOnly"]]), "");
+        assert_eq!(check(3, 7, [&["deletionVectors"], &["deletionVectors", "appendOnly"]]), "");
         assert_eq!(check(1, 2, [&[], &[]]), "");
         assert_eq!(check(4, 7, [&[], &[]]), "reader version 4.");
         assert_eq!(check(3, 8, [&[], &[]]), "writer version 8.");
