@@ -28,4 +28,7 @@ if [ ! -x "$cargo_mutants" ]; then
 fi
 (cd mutants && CARGO_TARGET_DIR=$cache/tool-target cargo build --locked --quiet)
 
+# One run at a time has the copies of the tree.
+exec 9>"$cache/lock"
+flock 9
 python3 mutants/measure.py "$cache" "$cargo_mutants" "$cache/tool-target/debug/millstream-mutants" "$@"

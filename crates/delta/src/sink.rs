@@ -154,7 +154,7 @@ impl DeltaSink {
 
     /// The newest version of the table that this sink has seen; `None` until it exists.
     pub fn version(&self) -> Option<u64> {
-        self.inner.state.lock().snapshot.as_ref().map(|s| s.version)
+        self.inner.state.lock().seen
     }
 
     /// A writer of data files for one task of an attempt. Does no I/O.

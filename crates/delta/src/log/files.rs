@@ -171,3 +171,65 @@ pub(crate) fn modified_ms(path: &Path) -> Result<Option<i64>> {
     Ok(absent_is_none(fs::metadata(path), path)?
         .map(|found| found.mtime() * 1000 + found.mtime_nsec() / 1_000_000))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::File;
+    use std::time::{Duration, SystemTime};
+
+    #[test]
+    fn times_are_told_exactly() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = LocalLog::new(dir.path());
+        fs::create_dir(log.dir()).unwrap();
+        let path = log.dir().join("a");
+        let since = Duration::new(1_500_000_007, 123_456_789);
+        File::create(&path).unwrap().set_modified(SystemTime::UNIX_EPOCH + since).unwrap();
+        let stamp = log.stamp("a").unwrap().unwrap();
+        assert_eq!((stamp.size, stamp.modified_ns), (0, 1_500_000_007_123_456_789));
+        assert_eq!(modified_ms(&path).unwrap(), Some(1_500_000_007_123));
+        assert_eq!(log.stamp("b").unwrap(), None);
+        assert_eq!(modified_ms(&log.dir().join("b")).unwrap(), None);
+    }
+
+    #[test]
+    fn only_what_is_not_there_is_absent() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = LocalLog::new(dir.path());
+        assert_eq!(log.read("a").unwrap(), None);
+        assert_eq!(log.names().unwrap(), None);
+        fs::create_dir_all(log.dir().join("folder")).unwrap();
+        assert!(log.read("folder").is_err());
+        assert!(log.settle("missing").is_err());
+        assert!(settle_upwards(&log.dir().join("missing")).is_err());
+    }
+
+    #[test]
+    fn a_log_that_was_deleted_is_made_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = LocalLog::new(&dir.path().join("t"));
+        assert_eq!(log.create("a", b"1").unwrap(), Created::Created);
+        assert_eq!(log.create("a", b"2").unwrap(), Created::Exists);
+        fs::remove_dir_all(dir.path().join("t")).unwrap();
+        assert_eq!(log.create("a", b"3").unwrap(), Created::Created);
+        assert_eq!(log.read("a").unwrap().unwrap(), b"3");
+        log.settle("a").unwrap();
+    }
+
+    #[test]
+    fn nothing_is_written_after_a_failed_sync() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = LocalLog::new(dir.path());
+        let failing = |code: &'static str| {
+            let result: Result<()> = log.guarded(|| Err(Error::unavailable(code, "It failed.")));
+            result.unwrap_err().code()
+        };
+        assert_eq!(failing("STORE_IO"), "STORE_IO");
+        assert_eq!(log.create("a", b"1").unwrap(), Created::Created);
+        assert_eq!(failing("STORE_SYNC_FAILED"), "STORE_SYNC_FAILED");
+        assert_eq!(log.create("b", b"1").unwrap_err().code(), "STORE_POISONED");
+        assert_eq!(log.settle("a").unwrap_err().code(), "STORE_POISONED");
+        assert_eq!(log.read("b").unwrap(), None);
+    }
+}

@@ -33,6 +33,7 @@ struct FaultyLog {
     next: Mutex<Fault>,
     late: Mutex<Option<(String, Vec<u8>)>>,
     settled: AtomicUsize,
+    last_settled: Mutex<Option<String>>,
 }
 
 impl FaultyLog {
@@ -42,6 +43,7 @@ impl FaultyLog {
             next: Mutex::new(Fault::None),
             late: Mutex::new(None),
             settled: AtomicUsize::new(0),
+            last_settled: Mutex::new(None),
         })
     }
 
@@ -102,6 +104,7 @@ impl LogFiles for FaultyLog {
 
     fn settle(&self, name: &str) -> Result<()> {
         self.settled.fetch_add(1, Ordering::SeqCst);
+        *self.last_settled.lock().unwrap() = Some(name.to_owned());
         self.log.settle(name)
     }
 }
@@ -224,4 +227,24 @@ async fn an_unwritable_directory_is_an_error_and_no_doubt() {
     } else {
         assert_eq!(outcome.unwrap_err().kind(), ErrorKind::Invalid);
     }
+}
+
+/// A batch that a checkpoint tells of was committed in no entry that is known: what shows the
+/// newest version is made durable.
+#[tokio::test]
+async fn a_batch_from_a_checkpoint_is_made_durable_by_the_newest_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = with_properties(dir.path(), &[("delta.checkpointInterval", "2")]);
+    let writer = DeltaSink::prepare(options, &ddl("id BIGINT"), env()).unwrap();
+    let q = query();
+    for batch in 0..3 {
+        append(&writer, q, batch, "").await;
+        writer.after_completion().await.unwrap();
+        writer.finish_maintenance().await.unwrap();
+    }
+    let (sink, log) = faulty(dir.path());
+    let found = sink.probe(q, millstream_core::ids::BatchId(2)).await.unwrap();
+    assert!(matches!(found, Probe::Committed { attempt: None, .. }), "{found:?}");
+    let settled = log.last_settled.lock().unwrap().clone();
+    assert_eq!(settled.as_deref(), Some("00000000000000000002.json"));
 }

@@ -1,10 +1,14 @@
 //! Opening tables: of other engines, damaged, incomplete, and with every kind of checkpoint.
 
 use crate::support::*;
-use millstream_delta::DeltaTable;
+use millstream_core::Result;
+use millstream_delta::{CommitEntry, DeltaTable, LocalLog, LogFiles, Stamp};
+use millstream_store::Created;
 use serde_json::json;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 fn recorded(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/delta/data").join(name)
@@ -215,4 +219,91 @@ async fn deletion_vectors_are_refused_when_files_are_asked_for() {
     let error = open(dir.path()).active_files().unwrap_err();
     assert_eq!(error.code(), "DELTA_UNSUPPORTED_FEATURE");
     assert!(error.message().contains("deletionVectors"));
+}
+
+/// Cut behind a line, an entry of ours is still JSON; taken for a commit of nobody, its batch would
+/// be committed again.
+#[tokio::test]
+async fn an_entry_that_was_cut_behind_a_line_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let sink = sink(dir.path(), "id BIGINT");
+    let q = query();
+    append(&sink, q, 0, &ids(0..1)).await;
+    append(&sink, q, 1, &ids(1..2)).await;
+    let path = entry_path(dir.path(), 1);
+    let text = fs::read_to_string(&path).unwrap();
+    let first = text.find('\n').unwrap() + 1;
+    fs::write(&path, &text[..first]).unwrap();
+    let error = DeltaTable::open(dir.path()).unwrap_err();
+    assert_eq!(error.code(), "DELTA_LOG_CORRUPT");
+    assert!(error.message().ends_with("is damaged in line 2."), "{error}");
+    let second = first + text[first..].find('\n').unwrap() + 1;
+    fs::write(&path, format!("{}{{", &text[..second])).unwrap();
+    let error = DeltaTable::open(dir.path()).unwrap_err();
+    assert!(error.message().ends_with("is damaged in line 3."), "{error}");
+}
+
+#[tokio::test]
+async fn one_entry_is_read_by_its_version() {
+    let dir = tempfile::tempdir().unwrap();
+    let sink = sink(dir.path(), "id BIGINT");
+    let q = query();
+    append(&sink, q, 0, &ids(0..1)).await;
+    append(&sink, q, 1, &ids(1..3)).await;
+    let log = LocalLog::new(dir.path());
+    let entry = CommitEntry::read(&log, 1).unwrap().unwrap();
+    assert_eq!((entry.version, entry.adds.len(), entry.txns.len()), (1, 1, 2));
+    assert_eq!(open(dir.path()).read_commit(1).unwrap().unwrap().version, 1);
+    assert!(CommitEntry::read(&log, 2).unwrap().is_none());
+}
+
+/// A log whose first listing shows an entry that is gone when it is read.
+#[derive(Debug)]
+struct Moving {
+    log: LocalLog,
+    listings: AtomicUsize,
+    moves_until: usize,
+}
+
+impl LogFiles for Moving {
+    fn dir(&self) -> &Path {
+        self.log.dir()
+    }
+    fn read(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        self.log.read(name)
+    }
+    fn stamp(&self, name: &str) -> Result<Option<Stamp>> {
+        self.log.stamp(name)
+    }
+    fn names(&self) -> Result<Option<Vec<String>>> {
+        let mut names = self.log.names()?;
+        let listing = self.listings.fetch_add(1, Ordering::SeqCst);
+        if listing < self.moves_until {
+            let gone = format!("{:020}.json", 9 + listing);
+            names.iter_mut().for_each(|names| names.push(gone.clone()));
+        }
+        Ok(names)
+    }
+    fn create(&self, name: &str, bytes: &[u8]) -> Result<Created> {
+        self.log.create(name, bytes)
+    }
+    fn settle(&self, name: &str) -> Result<()> {
+        self.log.settle(name)
+    }
+}
+
+#[tokio::test]
+async fn an_opening_that_another_engine_disturbs_is_begun_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    append(&sink(dir.path(), "id BIGINT"), query(), 0, &ids(0..1)).await;
+    let open = |moves_until: usize| {
+        let (log, listings) = (LocalLog::new(dir.path()), AtomicUsize::new(0));
+        let moving = Arc::new(Moving { log, listings, moves_until });
+        (DeltaTable::open_log(dir.path(), Arc::clone(&moving) as _), moving)
+    };
+    let (table, _) = open(3);
+    assert_eq!(table.unwrap().unwrap().version(), 0);
+    let (endless, moving) = open(usize::MAX);
+    assert_eq!(endless.unwrap_err().code(), "DELTA_LOG_INCOMPLETE");
+    assert_eq!(moving.listings.load(Ordering::SeqCst), 10, "five openings, and not for ever");
 }
