@@ -164,7 +164,7 @@ pub fn page(results: &[Report]) -> String {
 const TABLE: [&str; 2] = ["<!-- figures -->\n", "<!-- /figures -->"];
 
 /// The figures of a campaign that has many which belong into GUARANTEES.md.
-const HEADLINES: [(&str, &[&str]); 4] = [
+const HEADLINES: [(&str, &[&str]); 5] = [
     ("fuzz", &["targets", "targets_with_ten_million", "executions"]),
     (
         "mutants",
@@ -184,6 +184,7 @@ const HEADLINES: [(&str, &[&str]); 4] = [
         "kill-loop",
         &["kills", "broker_kills", "records_acknowledged", "lost", "duplicated", "phantom"],
     ),
+    ("simulation", &["batches", "seeds", "runs", "crashes", "powerLosses", "filesDamaged"]),
     (
         "recovery",
         &[
