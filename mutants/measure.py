@@ -84,7 +84,7 @@ PARTS = {
         [],
         [
             Tests("lib", ["--skip", "sim::", "--skip", "every_branch"]),
-            # Planted bugs are found with more seeds; they tell of the simulator, not of what it runs.
+            # Planted bugs take more seeds, and tell of the simulator, not of what it runs.
             Tests(
                 "lib",
                 ["sim::", "every_branch", "--skip", "every_planted_bug"],
@@ -455,10 +455,6 @@ def measure(name, cache, cargo_mutants, tool, only_survivors):
     return found.known
 
 
-def explained():
-    return EXPLAINED.read_text()
-
-
 def plain(name):
     """A mutant's name as proof/mutants.md writes it: `file: what`, without line numbers."""
     return re.sub(r"^crates/\w+/src/(\S+?):\d+:\d+: ", r"\1: ", name)
@@ -484,7 +480,7 @@ def figures(name, known):
 
 def cells(name, known):
     """Every mutant that was not simply killed or refused by the compiler."""
-    text = explained()
+    text = EXPLAINED.read_text()
     for mutant, each in sorted(known["mutants"].items()):
         outcome = each["outcome"]
         if outcome == "survived" and f"`{plain(mutant)}`" in text:
@@ -519,6 +515,8 @@ def report(cache, commit):
         found = Found(cache / name / "found.json", key(part, cache / "tree"))
         if found.known["mutants"]:
             known[name] = found.known
+    if not known:
+        return
     result = {
         "name": "mutants",
         "title": "Small changes of the code, one at a time: how many the tests notice",

@@ -382,6 +382,7 @@ async fn a_mark_that_starts_over_is_no_lost_commit() {
     let (first, second) = (sink(dir.path(), "id BIGINT"), sink(dir.path(), "id BIGINT"));
     let q = query();
     append(&first, q, 32_767, &ids(0..1)).await;
+    first.probe(q, BatchId(32_767)).await.unwrap();
     append(&second, q, 32_768, &ids(1..2)).await;
     // The same bytes in another file, so that the first sink opens the log anew.
     let bytes = fs::read(entry_path(dir.path(), 0)).unwrap();
