@@ -129,6 +129,28 @@ fn damage(files: &Files) -> Vec<(String, &'static str)> {
     scan(files).log().damage.into_iter().map(|damage| (damage.file, damage.code)).collect()
 }
 
+/// One that is there is no hole, however it reads.
+#[test]
+fn a_damaged_start_of_the_newest_batch_is_named() {
+    let before = paths::offsets(BatchId(0));
+    let files = with(&before, b"v1\n{".to_vec());
+    let log = scan(&files).log();
+    assert!(log.holes.is_empty(), "{log:?}");
+    assert_eq!(log.damage.into_iter().map(|damage| damage.file).collect::<Vec<_>>(), [before]);
+}
+
+#[test]
+fn what_is_set_aside_is_looked_past() {
+    let mut scan = Scan::new();
+    let names = ["0", "1", "2", "note"].map(str::to_owned).to_vec();
+    scan.supply_list(paths::OFFSETS, names.clone());
+    scan.supply_list(paths::COMMITS, names);
+    scan.set_aside(paths::OFFSETS, 2);
+    assert_eq!(scan.numbers(paths::OFFSETS), [0, 1]);
+    assert_eq!(scan.newest_commits(), Some(BatchId(2)));
+    scan.set_aside("folder", 1);
+}
+
 #[test]
 fn a_whole_checkpoint_says_everything() {
     let scan = scan(&whole());
