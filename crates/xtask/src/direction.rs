@@ -45,7 +45,8 @@ pub const ALLOWED: &[(&str, &[&str])] = &[
 ];
 
 /// Crates for development; no product crate may depend on them.
-pub const DEV_ONLY: &[&str] = &["millstream-campaign", "millstream-testkit", "xtask"];
+pub const DEV_ONLY: &[&str] =
+    &["millstream-bench", "millstream-campaign", "millstream-testkit", "xtask"];
 
 /// Outside crates that only some of ours may know, and which.
 pub const KEPT_OUT: &[(&str, &[&str])] = &[

@@ -44,7 +44,7 @@ pub fn product_sources(root: &Path) -> Vec<File> {
 
 fn is_product(path: &str) -> bool {
     let parts: Vec<&str> = path.split('/').collect();
-    let dev_only = matches!(parts.get(1), Some(&"campaign" | &"testkit" | &"xtask"));
+    let dev_only = matches!(parts.get(1), Some(&"bench" | &"campaign" | &"testkit" | &"xtask"));
     let file = parts.last().copied().unwrap_or_default();
     let test_file = file == "tests.rs" || file.ends_with("_tests.rs");
     parts.get(2) == Some(&"src") && !dev_only && !parts.contains(&"tests") && !test_file
