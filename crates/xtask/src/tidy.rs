@@ -126,7 +126,8 @@ fn places(files: &[File], test: impl Fn(&str) -> Option<String>) -> Vec<String> 
 
 /// Promises of GUARANTEES.md without a test, and tests it names that do not exist.
 ///
-/// A promise is a table row; it names tests as `` `path/to/file.rs::function` ``.
+/// A promise is a table row; it names tests as `` `path/to/file.rs::function` ``, or a script by its
+/// path alone.
 pub fn broken_promises(guarantees: &str, sources: &[File]) -> Vec<String> {
     let Ok(named) = Regex::new(r"`([\w./-]+\.(?:rs|py|sh))(?:::(\w+))?`") else {
         return vec!["the pattern of test names cannot be read".to_owned()];
@@ -140,7 +141,7 @@ pub fn broken_promises(guarantees: &str, sources: &[File]) -> Vec<String> {
             tests += 1;
             let (path, function) = (&test[1], test.get(2).map(|m| m.as_str()));
             if !test_exists(sources, path, function) {
-                found.push(format!("{label} names {}, which does not exist", &test[0]));
+                found.push(format!("{label} names {}, which is no test", &test[0]));
             }
         }
         if tests == 0 {
@@ -150,13 +151,46 @@ pub fn broken_promises(guarantees: &str, sources: &[File]) -> Vec<String> {
     found
 }
 
+/// In Rust, a function that the test runner calls; in Python and in the shell, a function that is
+/// defined, or a whole script where those of tests and campaigns lie.
 fn test_exists(sources: &[File], path: &str, function: Option<&str>) -> bool {
     let Some(file) = sources.iter().find(|f| f.path == path) else { return false };
-    let Some(function) = function else { return true };
-    let code = if path.ends_with(".rs") { blank(&file.text) } else { file.text.clone() };
-    [format!("fn {function}("), format!("def {function}("), format!("{function}()")]
-        .iter()
-        .any(|form| code.contains(form.as_str()))
+    let is_rust = path.ends_with(".rs");
+    match function {
+        None => !is_rust && (path.starts_with("tests/") || path.starts_with("scripts/")),
+        Some(function) if is_rust => is_rust_test(&blank(&file.text), function),
+        Some(function) => {
+            let forms = [format!("def {function}("), format!("{function}() {{")];
+            file.text.lines().any(|line| forms.iter().any(|f| line.starts_with(f.as_str())))
+        }
+    }
+}
+
+/// Whether `code`, without comments and literals, defines `function` under `#[test]` or
+/// `#[tokio::test]`. In `proptest!` such an attribute stands above each function as well.
+fn is_rust_test(code: &str, function: &str) -> bool {
+    let definition = format!("fn {function}(");
+    let mut places = code.match_indices(definition.as_str());
+    places.any(|(at, _)| attributes_before(&code[..at]).any(is_test_attribute))
+}
+
+fn is_test_attribute(attribute: &str) -> bool {
+    let path = attribute.split('(').next().unwrap_or_default().trim();
+    path == "test" || path == "tokio::test"
+}
+
+/// What stands in the attributes `#[..]` at the end of `code`, before the words in front of a `fn`.
+fn attributes_before(code: &str) -> impl Iterator<Item = &str> {
+    let mut rest = code.trim_end();
+    for word in ["async", "pub"] {
+        rest = rest.strip_suffix(word).unwrap_or(rest).trim_end();
+    }
+    std::iter::from_fn(move || {
+        let inside = rest.strip_suffix(']')?;
+        let start = inside.rfind("#[")?;
+        rest = rest[..start].trim_end();
+        Some(&inside[start + 2..])
+    })
 }
 
 #[cfg(test)]
@@ -188,12 +222,28 @@ mod tests {
 
     #[test]
     fn promises_need_tests_that_exist() {
-        let sources = [file("t/a.rs", "#[test]\nfn holds() {}\n// fn commented() {}\n")];
-        let text = "| G1 | x | `t/a.rs::holds` |\n| G2 | y | |\n| G3 | z | `t/a.rs::commented` |\n";
-        let found = broken_promises(text, &sources);
-        assert_eq!(
-            found,
-            ["G2 names no test", "G3 names `t/a.rs::commented`, which does not exist"]
-        );
+        let text = "\
+            #[test]\nfn holds() {}\n// #[test] fn commented() {}\n\
+            #[tokio::test(flavor = \"multi_thread\", worker_threads = 2)]\n\
+            #[allow(clippy::panic)]\nasync fn waits() {}\n\
+            proptest! { #![proptest_config(with_cases(8))]\n\
+            /// Any.\n#[test]\nfn any(x in 0..9) {}\n}\n\
+            fn helper() { called(); }\n#[test]\nfn other() {}\nfn behind_a_test() {}\n\
+            #[cfg(test)]\nfn seldom() {}\n";
+        let script = "walk() { :; }\n  walk\n";
+        let sources = [file("t/a.rs", text), file("tests/all.sh", script), file("a.sh", script)];
+        let found = |named: &str| broken_promises(&format!("| G1 | x | {named} |\n"), &sources);
+        for named in ["`t/a.rs::holds`", "`t/a.rs::waits`", "`t/a.rs::any`", "`tests/all.sh`"] {
+            assert!(found(named).is_empty(), "{named}");
+        }
+        assert!(found("`tests/all.sh::walk`").is_empty());
+        for function in ["commented", "called", "helper", "behind_a_test", "seldom", "gone"] {
+            let named = format!("`t/a.rs::{function}`");
+            assert_eq!(found(&named), [format!("G1 names {named}, which is no test")]);
+        }
+        for named in ["`t/a.rs`", "`a.sh`", "`tests/gone.sh`", "`tests/all.sh::run`"] {
+            assert_eq!(found(named), [format!("G1 names {named}, which is no test")]);
+        }
+        assert_eq!(found(""), ["G1 names no test"]);
     }
 }
