@@ -52,6 +52,8 @@ ABSENT = {
 
 # An address space that no test needs: a mutant that asks for ever more ends.
 MOST_KILOBYTES = 16 * 1024 * 1024
+# The share of the core's mutants that have to be killed.
+CORE_PERCENT_MIN = 90.0
 # How often a set of tests is asked where a test failed once and not again.
 ATTEMPTS = 3
 
@@ -456,8 +458,47 @@ def measure(name, cache, cargo_mutants, tool, only_survivors):
 
 
 def plain(name):
-    """A mutant's name as proof/mutants.md writes it: `file: what`, without line numbers."""
+    """A mutant's name without where it stands: `file: what in function`."""
     return re.sub(r"^crates/\w+/src/(\S+?):\d+:\d+: ", r"\1: ", name)
+
+
+def place(name):
+    """Line and column of a mutant."""
+    found = re.match(r"\S+?:(\d+):(\d+): ", name)
+    return (int(found[1]), int(found[2])) if found else (0, 0)
+
+
+def keys(names):
+    """A mutant's name as proof/mutants.md writes it: file, function and what is put in, which stay
+    when lines move. Where a function has several of one such name, each has its number in their
+    order, `.. #2`, so that an explanation is one of one mutant."""
+    alike = collections.defaultdict(list)
+    for each in names:
+        alike[plain(each)].append(each)
+    found = {}
+    for name, mutants in alike.items():
+        for at, mutant in enumerate(sorted(mutants, key=place), start=1):
+            found[mutant] = name if len(mutants) == 1 else f"{name} #{at}"
+    return found
+
+
+def unexplained(known, text):
+    """The survivors of a part that proof/mutants.md does not explain, under their keys there."""
+    named = keys(known["mutants"])
+    survivors = [n for n, each in known["mutants"].items() if each["outcome"] == "survived"]
+    return {n: named[n] for n in sorted(survivors, key=place) if f"`{named[n]}`" not in text}
+
+
+def useless(known_parts, text):
+    """Explanations of what did not survive, or does not exist. Only where all parts are known."""
+    survivors = {
+        keys(known["mutants"])[name]
+        for known in known_parts
+        for name, each in known["mutants"].items()
+        if each["outcome"] == "survived"
+    }
+    explained = re.findall(r"`([\w/]+\.rs: [^`]+)`", text)
+    return [name for name in explained if name not in survivors]
 
 
 def figures(name, known):
@@ -480,11 +521,13 @@ def figures(name, known):
 
 def cells(name, known):
     """Every mutant that was not simply killed or refused by the compiler."""
-    text = EXPLAINED.read_text()
+    missing = unexplained(known, EXPLAINED.read_text())
     for mutant, each in sorted(known["mutants"].items()):
         outcome = each["outcome"]
-        if outcome == "survived" and f"`{plain(mutant)}`" in text:
+        if outcome == "survived":
             outcome = "survived, explained in proof/mutants.md"
+        if mutant in missing:
+            outcome = "VIOLATION: survived, and nothing explains it"
         if outcome == "timeout":
             outcome = "timeout: its tests did not end"
         if outcome not in ("killed", "unviable"):
@@ -505,18 +548,28 @@ def main():
     for part in parts or list(PARTS):
         measure(part, cache, cargo_mutants, tool, only_survivors)
     if not only_survivors:
-        report(cache, commit)
+        return report(cache, commit)
+    return True
 
 
 def report(cache, commit):
-    """Writes the result, with all parts that were measured on this tree."""
+    """Writes the result, with all parts that were measured on this tree. Whether every survivor is
+    explained and enough of the core's mutants are killed."""
     known = {}
     for name, part in PARTS.items():
         found = Found(cache / name / "found.json", key(part, cache / "tree"))
         if found.known["mutants"]:
             known[name] = found.known
     if not known:
-        return
+        return True
+    text = EXPLAINED.read_text()
+    missing = {name: unexplained(each, text) for name, each in known.items()}
+    counts = {k: v for name, each in known.items() for k, v in figures(name, each).items()}
+    violations = sum(len(each) for each in missing.values())
+    counts["survivors_explained"] = (
+        sum(counts[f"{name}_survived"] for name in known) - violations
+    )
+    too_few = "core" in known and counts["core_percent"] < CORE_PERCENT_MIN
     result = {
         "name": "mutants",
         "title": "Small changes of the code, one at a time: how many the tests notice",
@@ -525,8 +578,8 @@ def report(cache, commit):
         "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d"),
         "machine": f"{os.cpu_count()} cores, {platform.system()} {platform.machine()}",
         "seconds": round(sum(each["seconds"] for each in known.values()), 1),
-        "violations": 0,
-        "figures": {k: v for name, each in known.items() for k, v in figures(name, each).items()},
+        "violations": violations + too_few,
+        "figures": counts,
         "cells": [cell for name, each in known.items() for cell in cells(name, each)],
     }
     RESULT.write_text(json.dumps(result, indent=2) + "\n")
@@ -535,6 +588,16 @@ def report(cache, commit):
         print(f"{name}: {counts['killed']} of {counts['viable']} viable mutants killed "
               f"({counts['percent']} %), {counts['survived']} survived, {counts['timeouts']} of the "
               f"killed did not end, {counts['not_measured']} not measured")
+    for name, mutants in missing.items():
+        for mutant, as_written in mutants.items():
+            print(f"{name}: nothing explains `{as_written}` ({mutant})")
+    if known.keys() == PARTS.keys():
+        for name in useless(known.values(), text):
+            print(f"proof/mutants.md explains what did not survive: `{name}`")
+    if too_few:
+        print(f"core: less than {CORE_PERCENT_MIN} % are killed")
+    return not violations and not too_few
 
 
-main()
+if __name__ == "__main__":
+    sys.exit(0 if main() else 1)
