@@ -110,7 +110,8 @@ impl FromJson {
     ///
     /// # Errors
     /// `DATATYPE_MISMATCH` for a root that is no struct, array or map or for map keys other than
-    /// STRING; `INVALID_CORRUPT_RECORD_TYPE` if the corrupt-record column is not a STRING.
+    /// STRING; `INVALID_CORRUPT_RECORD_TYPE` if the corrupt-record column is not a STRING,
+    /// `COLUMN_ALREADY_EXISTS` if it is there twice.
     pub fn new(schema: &DataType, options: &FromJsonOptions) -> Result<Self> {
         check_schema(schema)?;
         let schema = schema.as_nullable();
@@ -132,6 +133,17 @@ impl FromJson {
                     ));
                 }
                 let read = fields.fields.iter().filter(|f| f.name != options.corrupt_column);
+                if corrupt.is_some() && read.clone().count() + 1 != fields.fields.len() {
+                    // Spark would fill the last one and leave the others null.
+                    return Err(Error::invalid(
+                        "COLUMN_ALREADY_EXISTS",
+                        format!(
+                            "The schema has the column `{}` for corrupt records more than once.",
+                            options.corrupt_column
+                        ),
+                    )
+                    .cure("Keep one of them."));
+                }
                 Kind::Struct(StructPlan::new(&read.cloned().collect()))
             }
             other => Kind::new(other),

@@ -418,6 +418,10 @@ fn schemas_are_checked() {
     assert_eq!(refused("map<int,int>"), "DATATYPE_MISMATCH");
     assert_eq!(refused("a array<map<date,int>>"), "DATATYPE_MISMATCH");
     assert_eq!(refused("_corrupt_record INT"), "INVALID_CORRUPT_RECORD_TYPE");
+    assert_eq!(
+        refused("_corrupt_record STRING, a INT, _corrupt_record STRING"),
+        "COLUMN_ALREADY_EXISTS"
+    );
     let decoder =
         FromJson::new(&DataType::parse("a INT NOT NULL").unwrap(), &options(&[])).unwrap();
     assert_eq!(decoder.data_type().sql(), "STRUCT<a: INT>");
