@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
-# The whole matrix of handovers between real Spark and Millstream: every fault point of Millstream in
-# the first and in a later batch, every state in which Spark may leave a batch, deaths of both in one
-# batch, and SIGKILLs of Spark. Writes proof/results/interop.json. A plain test run takes a part of it.
+# The whole matrix of handovers between real Spark and Millstream: every fault point that a run of
+# Millstream passes by itself, in the first and in a later batch (all but the steps P5, of a start
+# after a death, and P12, of an unclear answer), three states in which Spark may leave a batch, deaths
+# of both in one batch (there with P5), and SIGKILLs of Spark. Writes proof/results/interop.json. A
+# plain test run takes a part of it.
 #
 #   bash tests/interop/matrix.sh
 #   CARGO                      what builds (default: cargo)

@@ -2,7 +2,7 @@
 //! in the middle of a batch: every record is in the table once, whoever ran last (mission row C8).
 //!
 //! A plain run takes the states that can be told apart on disk and one SIGKILL of Spark. With
-//! `MILLSTREAM_INTEROP=full` every fault point, every state in the first and in a later batch, and
+//! `MILLSTREAM_INTEROP=full` every fault point that a run passes by itself (`cells::points`), every state in the first and in a later batch, and
 //! `MILLSTREAM_INTEROP_KILLS` (20) SIGKILLs are taken; `tests/interop/matrix.sh` does that and
 //! keeps the results.
 //!
@@ -16,8 +16,9 @@ mod lake;
 #[path = "handover/spark.rs"]
 mod spark;
 
-use cells::{Before, DECISIVE, Left, POINTS, POINTS_OF_ANOTHERS, is_full, record};
+use cells::{Before, DECISIVE, Left, is_full, name, points, points_of_anothers, record};
 use lake::Lake;
+use millstream_core::fault::PLACES;
 use millstream_testkit::{RealKafka, reader, skip_or_fail};
 use spark::{Spark, SparkParts};
 use std::time::{Duration, Instant};
@@ -51,7 +52,8 @@ async fn a_checkpoint_goes_back_and_forth_between_spark_and_millstream() {
     let Some((parts, brokers)) = parts() else { return };
     let mut spark = shared(&parts).await;
     let mut lake = Lake::new(&brokers, "handover").await;
-    for turn in 0..6 {
+    // Six hand-overs.
+    for turn in 0..7 {
         lake.produce(RECORDS).await;
         if turn % 2 == 0 {
             lake.spark(&mut spark);
@@ -94,8 +96,8 @@ async fn millstream_finishes(lake: &mut Lake, spark: &mut Spark, cell: &str) -> 
 
 /// What a death at `point` leaves.
 fn expected(point: &str) -> Left {
-    let at = POINTS.iter().position(|p| *p == point).unwrap();
-    let index = |name: &str| POINTS.iter().position(|p| *p == name).unwrap();
+    let index = |point: &str| PLACES.iter().position(|place| name(place) == point).unwrap();
+    let at = index(point);
     if at < index("P4:after") || at >= index("P13:after") {
         Left::Settled
     } else if at < index("P11:inside") {
@@ -109,12 +111,12 @@ fn expected(point: &str) -> Left {
 async fn spark_finishes_what_millstream_left_at_every_step() {
     let Some((parts, brokers)) = parts() else { return };
     let mut spark = shared(&parts).await;
-    let points = if is_full() { &POINTS[..] } else { &DECISIVE[..] };
+    let points = if is_full() { points() } else { DECISIVE.map(str::to_owned).to_vec() };
     // In later batches, of one query: what one death leaves behind is there at the next.
     let mut lake = Lake::new(&brokers, "later").await;
     lake.produce(RECORDS).await;
     lake.spark(&mut spark);
-    for point in points {
+    for point in &points {
         lake.produce(RECORDS).await;
         lake.millstream_dies(point);
         let cell = format!("Millstream dies at {point} of a later batch");
@@ -122,7 +124,7 @@ async fn spark_finishes_what_millstream_left_at_every_step() {
         assert_eq!(left, expected(point), "{cell}");
     }
     // In the first batch, where there is no table yet.
-    let points = if is_full() { &POINTS[..] } else { &["P4:after"] };
+    let points = if is_full() { points } else { vec!["P4:after".to_owned()] };
     for (at, point) in points.iter().enumerate() {
         let mut lake = Lake::new(&brokers, &format!("first-{at}")).await;
         lake.produce(RECORDS).await;
@@ -200,8 +202,8 @@ async fn millstream_finishes_what_spark_left_at_every_step() {
         assert_eq!(left, death.left(), "{cell}");
     }
     // Two deaths in one batch, which Spark has planned: Millstream's is the second.
-    let points = if is_full() { &POINTS_OF_ANOTHERS[..] } else { &["P9:after", "P11:inside"] };
-    for point in points {
+    let decisive = ["P9:after", "P11:inside"].map(str::to_owned).to_vec();
+    for point in &if is_full() { points_of_anothers() } else { decisive } {
         spark_leaves(&mut lake, &mut spark, Death::Planned).await;
         lake.millstream_dies(point);
         let cell = format!("Spark dies with a batch planned, Millstream at {point} of it");

@@ -1,58 +1,34 @@
 //! The states in which one engine may leave a batch, and what the other made of them.
 
 use crate::lake::Lake;
+use millstream_core::fault::{PLACES, Passes, Place};
 use serde_json::{Value, json};
 use std::io::Write as _;
 
-/// Fault points of a batch, in their order. At those before `P4:after` nothing is fixed yet; from
-/// `P13:after` on the batch is complete.
-pub const POINTS: [&str; 26] = [
-    "P0:before",
-    "P0:after",
-    "P1:before",
-    "P1:after",
-    "P3:before",
-    "P3:after",
-    "P4:before",
-    "P4:inside",
-    "P4:after",
-    "P6:before",
-    "P8:before",
-    "P8:after",
-    "P9:before",
-    "P9:after",
-    "P10:before",
-    "P10:after",
-    "P11:before",
-    "P11:inside",
-    "P11:after",
-    "P13:before",
-    "P13:inside",
-    "P13:after",
-    "P14:before",
-    "P14:after",
-    "P15:before",
-    "P15:after",
-];
+/// The name of a fault point.
+pub fn name(place: &Place) -> String {
+    format!("{}:{}", place.step, place.moment)
+}
+
+/// The fault points that a run passes without a fault before it, in their order. At those before
+/// `P4:after` nothing is fixed yet; from `P13:after` on the batch is complete. Left out are those
+/// of a start after a death (P5) and of an unclear answer (P12), see [`points_of_anothers`].
+pub fn points() -> Vec<String> {
+    let by_itself = |p: &&Place| matches!(p.passes, Passes::PerBatch | Passes::OncePerRun);
+    PLACES.iter().filter(by_itself).map(name).collect()
+}
 
 /// The part of them that a plain test run takes: one of each state that can be told apart on disk.
 pub const DECISIVE: [&str; 5] = ["P4:inside", "P4:after", "P9:after", "P11:inside", "P13:inside"];
 
-/// Fault points of a batch that another engine has planned.
-pub const POINTS_OF_ANOTHERS: [&str; 12] = [
-    "P6:before",
-    "P8:before",
-    "P8:after",
-    "P9:before",
-    "P9:after",
-    "P10:after",
-    "P11:before",
-    "P11:inside",
-    "P11:after",
-    "P13:before",
-    "P13:inside",
-    "P13:after",
-];
+/// Fault points of a batch that another engine has planned: from the question to the sink on, which
+/// only a start after a death asks, to its completion. One sink has no second one to be asked
+/// (`P5:inside`), and no answer is unclear here (P12).
+pub fn points_of_anothers() -> Vec<String> {
+    let names = PLACES.iter().filter(|p| p.passes != Passes::InDoubt).map(name);
+    let from = names.skip_while(|name| name != "P5:before").filter(|name| name != "P5:inside");
+    from.take_while(|name| name != "P14:before").collect()
+}
 
 /// Whether everything is run, and not only the part that a plain test run takes.
 pub fn is_full() -> bool {
