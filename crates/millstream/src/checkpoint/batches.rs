@@ -1,7 +1,7 @@
 //! The files of batches: intents, prepared attempts, completions.
 
 use super::look::named;
-use super::{Checkpoint, Placed, create_or_find, history};
+use super::{Checkpoint, Placed, create_or_find, history, twins};
 use millstream_core::contract::Position;
 use millstream_core::fault::{Moment, point};
 use millstream_core::ids::{BatchId, Digest, QueryId};
@@ -161,14 +161,17 @@ pub(super) async fn read_logged(
             }
             None => None,
         };
-        let bytes = Digest::of(&bytes);
+        let digest = Digest::of(&bytes);
         let rebuilt = rebuilt.filter(|rebuilt| rebuilt.batch == batch);
-        if rebuilt.as_ref().and_then(|rebuilt| rebuilt.offsets).is_some_and(|o| o != bytes) {
+        if rebuilt.as_ref().and_then(|rebuilt| rebuilt.offsets).is_some_and(|o| o != digest) {
             let what = format!("is not what `{}` says", paths::REBUILT);
             return Err(mixed_up(store, &path, &what));
         }
-        check_history(store, batch, bytes).await?;
-        let digest = rebuilt.map_or(bytes, |rebuilt| rebuilt.digest);
+        let is_repeated = check_history(store, batch, digest).await?;
+        if rebuilt.is_none() && !is_repeated {
+            twins::check(store, &path, &bytes).await?;
+        }
+        let digest = rebuilt.map_or(digest, |rebuilt| rebuilt.digest);
         return Ok(LoggedBatch { batch, offsets, intent: None, digest });
     };
     let intent = named_intent(store, reference, &path).await?;
@@ -179,17 +182,17 @@ pub(super) async fn read_logged(
     Ok(LoggedBatch { batch, offsets, intent: Some(intent), digest: reference.digest })
 }
 
-/// What another engine planned is repeated by no intent; where this one completed it, the ledger
-/// has the digest of the file as it was.
-async fn check_history(store: &dyn Store, batch: BatchId, bytes: Digest) -> Result<()> {
+/// Whether the history repeats the file. What another engine planned is repeated by no intent; where
+/// this one completed it, the ledger has the digest of the file as it was.
+async fn check_history(store: &dyn Store, batch: BatchId, digest: Digest) -> Result<bool> {
     // A damaged entry proves nothing; the doctor names it.
     let entry = history::entry(store, batch).await?;
     let written = entry.filter(|entry| entry.planner == Planner::Other);
-    if written.is_some_and(|entry| entry.digest != bytes) {
+    if written.as_ref().is_some_and(|entry| entry.digest != digest) {
         let what = format!("is not what `{}` says", paths::ledger(batch));
         return Err(mixed_up(store, &paths::offsets(batch), &what));
     }
-    Ok(())
+    Ok(written.is_some())
 }
 
 async fn named_intent(store: &dyn Store, reference: IntentRef, by: &str) -> Result<Intent> {
@@ -214,7 +217,9 @@ pub(super) async fn read_completion(store: &dyn Store, batch: BatchId) -> Result
     let path = paths::commits(batch);
     let bytes = store.read(&path).await?.ok_or_else(|| batch_missing(store, &path))?;
     store.settle(&path).await?;
-    CommitFile::decode(&bytes).map_err(|e| named(store, &path, e))
+    let file = CommitFile::decode(&bytes).map_err(|e| named(store, &path, e))?;
+    twins::check(store, &path, &bytes).await?;
+    Ok(file)
 }
 
 fn batch_missing(store: &dyn Store, path: &str) -> Error {

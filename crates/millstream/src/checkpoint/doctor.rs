@@ -4,7 +4,7 @@ use super::facts::{facts, newest_in};
 use super::{findings, lock, look, twins};
 use millstream_core::contract::Sink;
 use millstream_core::ids::{BatchId, Epoch, QueryId};
-use millstream_core::log::{CommitFile, Metadata, Record, hadoop_twin};
+use millstream_core::log::{CommitFile, Metadata, Record};
 use millstream_core::protocol::{
     Diagnosis, Evidence, Finding, Repair, Scan, decide, diagnose, paths,
 };
@@ -130,6 +130,8 @@ async fn diagnosis(store: &dyn Store, sinks: &[&dyn Sink]) -> Result<(Vec<Findin
     }
     diagnosis.findings.extend(known.finding(&scan));
     diagnosis.findings.extend(known.replaced(&scan, sinks));
+    // Before what the run says about the same files, which is then said already.
+    diagnosis.findings.extend(findings::twins(store, &known).await?);
     if let Some(query) = query {
         foretell(store, &scan, query, sinks, &mut diagnosis).await?;
     }
@@ -139,12 +141,6 @@ async fn diagnosis(store: &dyn Store, sinks: &[&dyn Sink]) -> Result<(Vec<Findin
             "No table was asked: the checkpoint does not say which one its query writes.",
             "Name the table, and its dead letters if it has any, with `--table`.",
         ));
-    }
-    for path in twins::stale(store).await? {
-        let what = format!("`{path}` is stale: it does not belong to the file beside it.");
-        let advice = "Spark refuses a file with such a twin; without the twin it reads it.";
-        let finding = Finding::new("CHECKPOINT_TWIN_STALE", what, advice);
-        diagnosis.findings.push(finding.repaired_by([Repair::Delete { path }]));
     }
     diagnosis.findings.extend(findings::claims(&scan));
     diagnosis.findings.extend(findings::ledger(store, &scan, query).await?);
@@ -226,11 +222,9 @@ async fn evidence(query: QueryId, batches: &[BatchId], sinks: &[&dyn Sink]) -> R
 async fn apply(store: &dyn Store, repair: &Repair) -> Result<()> {
     match repair {
         Repair::Delete { path } => {
-            store.delete(path).await?;
-            let (dir, name) = path.rsplit_once('/').unwrap_or(("", path));
-            let twin = hadoop_twin(name);
-            let twin = if dir.is_empty() { twin } else { format!("{dir}/{twin}") };
-            store.delete(&twin).await.map(|_| ())
+            // The twin first: one that outlived its file would meet the next file of that name.
+            store.delete(&twins::twin_of(path)).await?;
+            store.delete(path).await.map(|_| ())
         }
         Repair::WriteCompletion { batch, next_watermark_ms } => {
             let bytes = CommitFile::new(*next_watermark_ms).encode();
@@ -253,9 +247,7 @@ async fn apply(store: &dyn Store, repair: &Repair) -> Result<()> {
 
 /// Creates a file that must not exist yet.
 pub(super) async fn write(store: &dyn Store, path: &str, bytes: &[u8]) -> Result<()> {
-    let (dir, name) = path.rsplit_once('/').unwrap_or(("", path));
-    let twin = hadoop_twin(name);
-    store.delete(&if dir.is_empty() { twin } else { format!("{dir}/{twin}") }).await?;
+    store.delete(&twins::twin_of(path)).await?;
     match store.create(path, bytes).await? {
         Created::Created => Ok(()),
         Created::Exists => Err(Error::invalid(

@@ -3,7 +3,7 @@
 //! batch or `verify` would stumble over them.
 
 use super::batches::read_logged;
-use super::look;
+use super::{look, twins};
 use millstream_core::contract::{Position, Sink};
 use millstream_core::ids::{BatchId, Epoch, QueryId};
 use millstream_core::log::{
@@ -282,6 +282,25 @@ pub(super) async fn starts(store: &dyn Store, scan: &Scan) -> Result<Vec<Finding
     Ok(findings)
 }
 
+/// Checksum files that do not belong to their files.
+///
+/// # Errors
+/// What the store says.
+pub(super) async fn twins(store: &dyn Store, known: &Known) -> Result<Vec<Finding>> {
+    let misfits = twins::misfits(store, known.batches_of).await?;
+    let finding = |twins::Misfit { path, damaged }| match damaged {
+        Some(file) => Finding::refused(&twins::damaged(&file, &path)),
+        None => {
+            let what = format!("`{path}` is stale: it does not belong to the file beside it.");
+            let advice = "Nothing needs it: what the file says is written elsewhere as well, or \
+                          there is no such file. Spark refuses a file with a twin of other bytes.";
+            Finding::new("CHECKPOINT_TWIN_STALE", what, advice)
+                .repaired_by([Repair::Delete { path }])
+        }
+    };
+    Ok(misfits.into_iter().map(finding).collect())
+}
+
 /// What recovery would read after its decision: the batch it stands after, and the one in doubt.
 ///
 /// # Errors
@@ -299,7 +318,7 @@ pub(super) async fn standing(store: &dyn Store, scan: &Scan, query: QueryId) -> 
     }
 }
 
-/// Sentences for everything that [`identity`], [`ledger`] and [`starts`] find.
+/// Sentences for everything that [`identity`], [`twins`], [`ledger`] and [`starts`] find.
 ///
 /// # Errors
 /// What the store says.
@@ -307,6 +326,7 @@ pub(super) async fn sentences(store: &dyn Store, scan: &Scan) -> Result<Vec<Stri
     let known = identity(store, scan).await?;
     let query = look::query_id(store).await.ok().flatten();
     let mut findings: Vec<Finding> = known.finding(scan).into_iter().collect();
+    findings.extend(twins(store, &known).await?);
     findings.extend(ledger(store, scan, query).await?);
     findings.extend(starts(store, scan).await?);
     let mut sentences: Vec<String> = findings.into_iter().map(|f| f.what).collect();

@@ -2,7 +2,7 @@
 //! files say about the batches that it completed.
 
 use super::look::named;
-use super::{Checkpoint, create_or_find};
+use super::{Checkpoint, create_or_find, twins};
 use millstream_core::contract::{Position, SourceRange};
 use millstream_core::ids::{BatchId, Digest, Epoch, QueryId};
 use millstream_core::log::{
@@ -180,9 +180,15 @@ impl Checkpoint {
             if is_known(*batch) || !commits.contains(batch) {
                 continue;
             }
-            let files = self.files_of(BatchId(*batch)).await?;
-            let read = |path: &str| Ok(files.get(path).cloned());
-            match derived(&read, self.query, BatchId(*batch)) {
+            let entry = match self.files_of(BatchId(*batch)).await {
+                Ok(files) => {
+                    let read = |path: &str| Ok(files.get(path).cloned());
+                    derived(&read, self.query, BatchId(*batch))
+                }
+                Err(error) if error.code() == "CHECKPOINT_FILE_DAMAGED" => Err(error),
+                Err(error) => return Err(error),
+            };
+            match entry {
                 // An entry of this batch that is there by now says the same, and more.
                 Ok(Some(entry)) => {
                     let path = paths::ledger(entry.batch);
@@ -198,18 +204,29 @@ impl Checkpoint {
         Ok(())
     }
 
-    /// Every file that [`derived`] may ask for.
+    /// Every file that [`derived`] may ask for. Those of Spark's are as their twins say, because
+    /// the history is believed from now on.
+    ///
+    /// # Errors
+    /// `CHECKPOINT_FILE_DAMAGED` for a file that its twin was not made of.
     async fn files_of(&self, batch: BatchId) -> Result<BTreeMap<String, Vec<u8>>> {
         let mut wanted = vec![paths::REBUILT.to_owned(), paths::offsets(batch)];
         wanted.extend(batch.previous().map(paths::offsets));
         let mut files = BTreeMap::new();
         while let Some(path) = wanted.pop() {
             let Some(bytes) = self.store.read(&path).await? else { continue };
+            let file = OffsetsFile::decode(&bytes).ok();
+            let named = file.as_ref().and_then(|file| file.intent().ok().flatten());
             if path == paths::offsets(batch)
-                && let Ok(file) = OffsetsFile::decode(&bytes)
+                && let Some(file) = &file
             {
-                wanted.extend(file.intent().ok().flatten().map(|named| paths::intent(named.id)));
+                wanted.extend(named.map(|named| paths::intent(named.id)));
                 wanted.extend((0..file.sources.len()).map(paths::source_start));
+            }
+            if named.is_none()
+                && [paths::OFFSETS, paths::SOURCES].iter().any(|d| path.starts_with(d))
+            {
+                twins::check(&*self.store, &path, &bytes).await?;
             }
             files.insert(path, bytes);
         }

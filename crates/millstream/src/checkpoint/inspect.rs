@@ -1,6 +1,6 @@
 //! `millstream checkpoint inspect`: what a checkpoint says, as a value and as text.
 
-use super::{findings, history, look, twins};
+use super::{findings, history, look};
 use millstream_core::Result;
 use millstream_core::contract::Position;
 use millstream_core::ids::{BatchId, Digest, Epoch, QueryId};
@@ -85,9 +85,6 @@ impl Inspection {
         }
         problems.extend(log.damage.iter().map(|d| format!("`{}`: {}", d.file, d.why)));
         problems.extend(log.holes.iter().map(|hole| format!("`{hole}` is missing.")));
-        for twin in twins::stale(store).await? {
-            problems.push(format!("`{twin}` is stale; Spark would refuse its file."));
-        }
         let (newest, completed) = (scan.newest_offsets(), scan.newest_commits());
         match (newest, completed) {
             (newest, Some(m)) if newest.is_none_or(|n| m > n) => {

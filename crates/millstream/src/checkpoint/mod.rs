@@ -11,7 +11,7 @@
 //! * `inspect`, `doctor`, `rebuild`: the `millstream checkpoint` commands
 //!
 //! Invariants: a file of ours is created once and never changed; `offsets/N` is created after the
-//! intent it names; the Hadoop twin `.N.crc` of a file that is created or deleted is removed.
+//! intent it names; the Hadoop twin `.N.crc` of a file that is created or deleted is removed before.
 
 mod batches;
 mod doctor;
@@ -192,9 +192,10 @@ impl Checkpoint {
             None => Ok(None),
             Some(bytes) => {
                 self.store.settle(&path).await?;
-                SourceStart::decode(&bytes)
-                    .map(|start| Some(start.position))
-                    .map_err(|e| e.context(self.name(&path)))
+                let start =
+                    SourceStart::decode(&bytes).map_err(|e| e.context(self.name(&path)))?;
+                twins::check(&*self.store, &path, &bytes).await?;
+                Ok(Some(start.position))
             }
         }
     }
@@ -226,7 +227,8 @@ impl Checkpoint {
     }
 
     async fn create_sparks(&self, dir: &str, name: &str, bytes: &[u8]) -> Result<()> {
-        // A twin left by Spark for an older file of this name would make Spark refuse the new one.
+        // A twin left by Spark for an older file of this name would make Spark refuse the new one;
+        // and a run would take the new one for damaged.
         self.store.delete(&format!("{dir}/{}", hadoop_twin(name))).await?;
         let path = format!("{dir}/{name}");
         if makes(Mistake::OverwriteOffsets) && dir == "offsets" {
@@ -327,9 +329,10 @@ async fn read_or_create_metadata(store: &Arc<dyn Store>, env: &SharedEnv) -> Res
     if let Some(bytes) = store.read("metadata").await? {
         // Another engine, or a run that died while creating it, may not have made it durable.
         store.settle("metadata").await?;
-        return Metadata::decode(&bytes)
-            .map(|m| m.id)
-            .map_err(|e| e.context(format!("{}/metadata", store.describe())));
+        let metadata = Metadata::decode(&bytes)
+            .map_err(|e| e.context(format!("{}/metadata", store.describe())))?;
+        twins::check(&**store, "metadata", &bytes).await?;
+        return Ok(metadata.id);
     }
     // A claim or an identity is younger than the `metadata` it was made under.
     for log in ["offsets", "commits", "sources", "state", paths::LEASES, paths::INTENTS] {

@@ -633,6 +633,7 @@ async fn a_changed_digit_in_offsets_is_noticed_by_its_intent() {
     assert_eq!(checkpoint.logged(BatchId(0)).await.unwrap_err().kind(), ErrorKind::Corrupt);
 }
 
+mod beside_spark;
 mod damage;
 
 fn made_anew(batch: u64) -> Rebuild {
