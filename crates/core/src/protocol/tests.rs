@@ -469,55 +469,61 @@ fn facts() -> impl Strategy<Value = Facts> {
     prop_oneof![any_facts(), facts_in_doubt(), facts_settled()]
 }
 
+/// What any answer has to hold, given any facts.
+fn is_safe(facts: &Facts, step: &Step) -> std::result::Result<(), TestCaseError> {
+    prop_assert_eq!(invariants::only_the_newest_advances(facts, step), None);
+    prop_assert_eq!(invariants::damage_is_refused(facts, step), None);
+    prop_assert_eq!(invariants::at_most_one_redone(facts.log.completed, step), None);
+    let remembering = || facts.sinks.iter().filter(|s| s.remembers);
+    let ours = |probe: &Probe| matches!(probe, Probe::Committed { .. });
+    match step {
+        // I5, and nothing is planned over a batch that a sink contradicts.
+        Step::Plan { batch } => {
+            prop_assert_eq!(facts.log.completed, batch.previous());
+            let ahead = |probe: &Probe| matches!(probe, Probe::Ahead { .. });
+            prop_assert!(!remembering().any(|s| ahead(&s.newest)));
+            let named = remembering().filter_map(|s| match s.newest {
+                Probe::Committed { attempt, digest_low_48: Some(_) } => attempt,
+                _ => None,
+            });
+            prop_assert!(named.collect::<BTreeSet<_>>().len() <= 1);
+        }
+        Step::Execute { .. } => {
+            prop_assert!(remembering().all(|s| s.newest == Probe::Absent));
+        }
+        Step::RollForward { attempt, remaining, .. } => {
+            prop_assert!(facts.log.prepared.iter().any(|p| p.attempt == *attempt && p.staged));
+            for (at, sink) in facts.sinks.iter().enumerate().filter(|(_, s)| s.remembers) {
+                prop_assert_eq!(remaining.contains(&at), !ours(&sink.newest));
+                prop_assert!(!remaining.contains(&at) || sink.staged);
+            }
+        }
+        Step::Complete { .. } => {
+            prop_assert!(remembering().count() > 0);
+            prop_assert!(remembering().all(|s| ours(&s.newest)));
+        }
+        Step::Stop { .. } | Step::Refuse(_) => {}
+    }
+    Ok(())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(8000))]
     #[test]
     fn every_combination_of_facts_has_a_safe_answer(facts in facts()) {
-        let step = decide(&facts);
-        prop_assert_eq!(invariants::only_the_newest_advances(&facts, &step), None);
-        prop_assert_eq!(invariants::damage_is_refused(&facts, &step), None);
-        prop_assert_eq!(invariants::at_most_one_redone(facts.log.completed, &step), None);
-        let remembering = || facts.sinks.iter().filter(|s| s.remembers);
-        let ours = |probe: &Probe| matches!(probe, Probe::Committed { .. });
-        match step {
-            // I5, and nothing is planned over a batch that a sink contradicts.
-            Step::Plan { batch } => {
-                prop_assert_eq!(facts.log.completed, batch.previous());
-                let ahead = |probe: &Probe| matches!(probe, Probe::Ahead { .. });
-                prop_assert!(!remembering().any(|s| ahead(&s.newest)));
-                let named = remembering().filter_map(|s| match s.newest {
-                    Probe::Committed { attempt, digest_low_48: Some(_) } => attempt,
-                    _ => None,
-                });
-                prop_assert!(named.collect::<BTreeSet<_>>().len() <= 1);
-            }
-            Step::Execute { .. } => {
-                prop_assert!(remembering().all(|s| s.newest == Probe::Absent));
-            }
-            Step::RollForward { attempt, remaining, .. } => {
-                prop_assert!(facts.log.prepared.iter().any(|p| p.attempt == attempt && p.staged));
-                for (at, sink) in facts.sinks.iter().enumerate().filter(|(_, s)| s.remembers) {
-                    prop_assert_eq!(remaining.contains(&at), !ours(&sink.newest));
-                    prop_assert!(!remaining.contains(&at) || sink.staged);
-                }
-            }
-            Step::Complete { .. } => {
-                prop_assert!(remembering().count() > 0);
-                prop_assert!(remembering().all(|s| ours(&s.newest)));
-            }
-            Step::Stop { .. } | Step::Refuse(_) => {}
-        }
+        is_safe(&facts, &decide(&facts))?;
     }
 }
 
 #[test]
-fn every_branch_of_the_decision_is_reached() {
+fn every_branch_of_the_decision_is_reached_and_its_answers_are_safe() {
     marks::take();
     let mut runner = TestRunner::deterministic();
     let mut reached = BTreeSet::new();
     for _ in 0..40_000 {
         let facts = facts().new_tree(&mut runner).unwrap().current();
-        let _ = decide(&facts);
+        let safe = is_safe(&facts, &decide(&facts));
+        assert!(safe.is_ok(), "{safe:?}: {facts:?}");
     }
     reached.extend(marks::take());
     let missed: Vec<_> = marks::all().filter(|branch| !reached.contains(branch)).collect();
