@@ -77,7 +77,7 @@ def answer(question):
         table = DeltaTable(question["table"])
         columns = question["columns"]
         found = [
-            [row[name] for name in columns]
+            [plain(row[name]) for name in columns]
             for batch in batches(table, columns)
             for row in batch.to_pylist()
         ]

@@ -5,6 +5,7 @@ use crate::TableReader;
 use millstream_core::Result;
 use millstream_testkit::{KafkaHarness, Ledger, TestRecord};
 use millstream_wire::Codec;
+use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -66,10 +67,7 @@ impl Topic {
         let records = BATCHES * PER_BATCH / PARTITIONS.unsigned_abs() as u64;
         for partition in 0..PARTITIONS {
             let values: Vec<TestRecord> = (0..records)
-                .map(|_| match ledger.next(partition) {
-                    n if n % MALFORMED == 1 => TestRecord::value(format!("{{\"a\": {n}")),
-                    n => TestRecord::value(format!("{{\"a\": {n}}}")),
-                })
+                .map(|_| TestRecord::value(record(ledger.next(partition))))
                 .collect();
             producer.produce("topic", partition, &values, Codec::None).await;
         }
@@ -80,6 +78,21 @@ impl Topic {
     pub fn brokers(&self) -> String {
         self.kafka.bootstrap_servers()
     }
+}
+
+/// Whether the record at an offset does not decode.
+fn is_malformed(n: u64) -> bool {
+    n % MALFORMED == 1
+}
+
+/// The record at an offset of any partition: its value is its offset.
+fn record(n: u64) -> Vec<u8> {
+    let end = if is_malformed(n) { "" } else { "}" };
+    format!("{{\"a\": {n}{end}").into_bytes()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// What all cells of a campaign share.
@@ -230,8 +243,10 @@ impl Lake<'_> {
         };
         format!(
             "SET spark.sql.streaming.minBatchesToRetain = 1;
-             CREATE OR REFRESH STREAMING TABLE t AS SELECT j.a, partition, offset FROM (
-               SELECT from_json(CAST(value AS STRING), 'a INT') AS j, partition, offset
+             CREATE OR REFRESH STREAMING TABLE t
+               TBLPROPERTIES ('delta.checkpointInterval' = '2')
+             AS SELECT j.a, topic, partition, offset FROM (
+               SELECT from_json(CAST(value AS STRING), 'a INT') AS j, topic, partition, offset
                FROM STREAM read_kafka(bootstrapServers => '{}', subscribe => 'topic',
                  startingOffsets => 'earliest', maxOffsetsPerTrigger => {PER_BATCH}{letters}));\n",
             self.place.brokers
@@ -276,23 +291,35 @@ impl Lake<'_> {
         self.check_attempts(crashes)
     }
 
-    /// Whether every record is in one of the tables once, and dead letters where they belong.
+    /// Whether every record is in one of the tables once, in the one where it belongs, and with its
+    /// own value.
     ///
     /// # Errors
     /// What does not hold.
     pub fn audit_rows(&self) -> std::result::Result<(), String> {
-        let mut rows = Vec::new();
+        let mut places = Vec::new();
         for table in self.tables() {
-            let found = self.place.reader.offsets(&table)?;
-            if table.ends_with("d") {
-                let good = found.iter().find(|(_, n)| n.unsigned_abs() % MALFORMED != 1);
-                if let Some((partition, offset)) = good {
-                    return Err(format!("{partition}:{offset} is a dead letter and decodes"));
+            let is_letters = table.ends_with("d");
+            let value = if is_letters { "value" } else { "a" };
+            let columns = ["topic", "partition", "offset", value];
+            let rows: Vec<(String, i32, i64, Value)> = self.place.reader.rows(&table, &columns)?;
+            for (topic, partition, offset, found) in rows {
+                let place = format!("{topic}-{partition}:{offset}");
+                let n = offset.unsigned_abs();
+                let expected = match (is_malformed(n), is_letters) {
+                    (true, true) => Value::String(hex(&record(n))),
+                    (true, false) if self.shape == Shape::Table => Value::Null,
+                    (false, false) => n.into(),
+                    (true, false) => return Err(format!("{place} is a row and does not decode")),
+                    (false, true) => return Err(format!("{place} is a dead letter and decodes")),
+                };
+                if topic != "topic" || found != expected {
+                    return Err(format!("{place} has {found}, not {expected}"));
                 }
+                places.push((partition, offset));
             }
-            rows.extend(found);
         }
-        let audit = self.place.ledger.audit(rows);
+        let audit = self.place.ledger.audit(places);
         match audit.is_clean() {
             true => Ok(()),
             false => Err(audit.to_string()),
@@ -343,9 +370,12 @@ impl Lake<'_> {
         command.arg("verify").arg(self.path("pipeline.sql")).arg("--storage").arg(self.storage());
         command.args(["--bootstrap-servers", &self.place.brokers, "--log-level", "error"]);
         let output = command.stdin(Stdio::null()).output().expect("the binary runs");
-        match output.status.success() {
+        let said = String::from_utf8_lossy(&output.stdout);
+        // Where it cannot look at rows, that is a note to people, and here no proof.
+        let has_compared = |line: &str| line.starts_with("rows ") && !line.contains("not possible");
+        match output.status.success() && said.lines().any(has_compared) {
             true => Ok(()),
-            false => Err(format!("verify: {}", String::from_utf8_lossy(&output.stdout))),
+            false => Err(format!("verify: {said}")),
         }
     }
 }

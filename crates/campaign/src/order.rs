@@ -3,11 +3,24 @@
 
 use crate::disk::{Call, Disk};
 use crate::report::{Cell, Report};
-use crate::{Shape, Workplace, syscalls};
+use crate::lake::end;
+use crate::{Lake, Shape, Workplace, disk};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
+
+/// Where an earlier run died, if there was one: a batch in doubt at each kind of step, and files
+/// that are half purged.
+const STATES: [Option<&str>; 7] = [
+    None,
+    Some("P4:after:1"),
+    Some("P9:after:1"),
+    Some("P11:inside:1"),
+    Some("P11:after:1"),
+    Some("P13:inside:1"),
+    Some("P15:inside:2"),
+];
 
 /// What has been written and not forced to the disk.
 #[derive(Debug, Default)]
@@ -24,7 +37,10 @@ struct Unsynced {
 /// file; and before a log entry, an intent's, a completion's or a sealed attempt's name appears,
 /// every earlier name that it builds on is synced.
 pub fn breaks(calls: &[Call]) -> Vec<String> {
-    let mut state = Unsynced::default();
+    breaks_after(&mut Unsynced::default(), calls)
+}
+
+fn breaks_after(state: &mut Unsynced, calls: &[Call]) -> Vec<String> {
     let mut found = Vec::new();
     for call in calls {
         let path = &call.path;
@@ -65,6 +81,14 @@ impl Unsynced {
         self.existing.remove(path);
         if let Some(names) = path.parent().and_then(|parent| self.names.get_mut(parent)) {
             names.remove(path);
+        }
+    }
+
+    /// The run that did this is dead: nobody builds on what it left, but for its steps.
+    fn forget_all_but_steps(&mut self) {
+        self.files.retain(|file| is_step(file));
+        for names in self.names.values_mut() {
+            names.retain(|name| is_step(name));
         }
     }
 
@@ -180,19 +204,46 @@ fn class_in_trace(line: &str, root: &str) -> Option<String> {
     Some(class.to_owned())
 }
 
+/// The order in a run that goes on after one that died, if one did.
+fn ordered(place: &Workplace, disk: &Disk, shape: Shape, state: Option<&str>) -> Cell {
+    let lake = place.lake(shape);
+    let after = state.map_or_else(String::new, |state| format!(" after {state}"));
+    let mut unsynced = Unsynced::default();
+    let mut found = Vec::new();
+    if state.is_some() {
+        let calls = recorded(&lake, disk, state);
+        found.extend(breaks_after(&mut unsynced, &calls));
+        unsynced.forget_all_but_steps();
+    }
+    let calls = recorded(&lake, disk, None);
+    found.extend(breaks_after(&mut unsynced, &calls));
+    let name = format!("{shape}{after} order of {} calls", calls.len());
+    match found.first() {
+        None => Cell::held(name, "everything is durable before something builds on it"),
+        Some(first) => Cell::violation(name, format!("{first}, and {} more", found.len() - 1)),
+    }
+}
+
+/// The calls of one run: to the end of the stream, or to this fault.
+fn recorded(lake: &Lake<'_>, disk: &Disk, fault: Option<&str>) -> Vec<Call> {
+    let log = lake.log();
+    let mut command = lake.command();
+    disk.under(&mut command, &lake.root(), &log);
+    if let Some(fault) = fault {
+        command.env("MILLSTREAM_FAULT", fault);
+    }
+    let ended = end(command.spawn().expect("the binary starts"));
+    let is_as_meant = if fault.is_some() { ended.was_killed() } else { ended.is_success() };
+    assert!(is_as_meant, "{fault:?}: {}", ended.words());
+    disk::calls(&log)
+}
+
 /// Checks the order of an undisturbed run of each shape, and the counting against `strace`.
 pub fn run(place: &Workplace, disk: &Disk, command: &str) -> Report {
     let begun = Instant::now();
     let mut cells = Vec::new();
     for shape in Shape::ALL {
-        let lake = place.lake(shape);
-        let (_, calls) = syscalls::recorded(&lake, disk);
-        let name = format!("{shape} order of {} calls", calls.len());
-        let found = breaks(&calls);
-        cells.push(match found.first() {
-            None => Cell::held(name, "everything is durable before something builds on it"),
-            Some(first) => Cell::violation(name, format!("{first}, and {} more", found.len() - 1)),
-        });
+        cells.extend(STATES.map(|state| ordered(place, disk, shape, state)));
         let name = format!("{shape} calls as strace sees them");
         match strace_counts(place, disk, shape) {
             None => assert!(!millstream_testkit::require_real(), "strace is missing"),
@@ -205,8 +256,9 @@ pub fn run(place: &Workplace, disk: &Disk, command: &str) -> Report {
             )),
         }
     }
-    let title = "The order of writes, syncs and names in an undisturbed run, and whether the library \
-                 that counts calls sees what strace sees.";
+    let title = "The order of writes, syncs and names in an undisturbed run and in runs that go on \
+                 after a crash, and whether the library that counts calls sees what strace sees. \
+                 Deletions that a power failure takes back are the simulator's.";
     Report::of("durability-order", title, command, begun.elapsed().as_secs_f64(), cells)
 }
 

@@ -2,6 +2,7 @@
 //! question after question, because starting it takes longer than reading a small table.
 
 use millstream_testkit::{reader, repository_root};
+use serde::de::DeserializeOwned;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -35,15 +36,19 @@ impl TableReader {
         Ok(TableReader { pipes: Mutex::new((stdin, stdout)), child })
     }
 
-    /// Partition and offset of every row of the table; `Err` with what the reader says.
+    /// These columns of every row of the table, bytes in hexadecimal; `Err` with what the reader says.
     ///
     /// # Errors
     /// The reader's own words, where it cannot read the table.
     ///
     /// # Panics
     /// If the reader is gone.
-    pub fn offsets(&self, table: &Path) -> Result<Vec<(i32, i64)>, String> {
-        let question = serde_json::json!({ "table": table, "columns": ["partition", "offset"] });
+    pub fn rows<T: DeserializeOwned>(
+        &self,
+        table: &Path,
+        columns: &[&str],
+    ) -> Result<Vec<T>, String> {
+        let question = serde_json::json!({ "table": table, "columns": columns });
         let mut pipes = self.pipes.lock().expect("no question has panicked");
         writeln!(pipes.0, "{question}").expect("the table reader listens");
         let mut line = String::new();
@@ -52,7 +57,7 @@ impl TableReader {
             .unwrap_or_else(|e| panic!("the table reader said `{line}`: {e}"));
         match answer.get("error") {
             Some(error) => Err(error.as_str().unwrap_or_default().to_owned()),
-            None => Ok(serde_json::from_value(answer["rows"].clone()).expect("pairs of integers")),
+            None => Ok(serde_json::from_value(answer["rows"].clone()).expect("rows of these types")),
         }
     }
 }

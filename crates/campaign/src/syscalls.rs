@@ -5,12 +5,15 @@ use crate::disk::{self, Call, Deed, Disk};
 use crate::lake::{BATCHES, end};
 use crate::report::{Cell, Report};
 use crate::{Ended, Lake, Shape, Workplace, run_cells};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 
 /// What the lake looks like before the run that is hurt: empty, or a batch in doubt.
 const STATES: [Option<&str>; 5] =
     [None, Some("P4:after:1"), Some("P9:after:1"), Some("P11:after:1"), Some("P13:inside:1")];
+
+/// How a run ends that makes fewer calls than the cell counts.
+const NO_SUCH_CALL: &str = "no such call";
 
 /// One cell.
 #[derive(Debug, Clone)]
@@ -32,7 +35,7 @@ pub fn matrix(place: &Workplace, disk: &Disk, stride: usize) -> Vec<Hurt> {
         for state in STATES {
             let calls = count(place, disk, shape, state);
             for deed in Deed::KILLS.into_iter().chain(Deed::ERRORS) {
-                // One more than there are: the cell after the last call must not be reached.
+                // One more than there are, to see that there are no more.
                 let numbers = (1..=calls + 1).step_by(stride);
                 cells.extend(numbers.map(|n| Hurt {
                     shape,
@@ -48,8 +51,8 @@ pub fn matrix(place: &Workplace, disk: &Disk, stride: usize) -> Vec<Hurt> {
     cells
 }
 
-/// Unclear answers of a commit, a crash at each step of settling them (P12), and entries whose names
-/// could not be made durable.
+/// Unclear answers of a commit, a crash at each step of settling them (P12), entries whose names
+/// could not be made durable, and disks that may not be written.
 pub fn doubts() -> Vec<Hurt> {
     let mut cells = Vec::new();
     for shape in Shape::ALL {
@@ -73,6 +76,11 @@ pub fn doubts() -> Vec<Hurt> {
             let at = "sync:/t/_delta_log".to_owned();
             cells.push(Hurt { shape, state: Some("P9:after:1"), deed, at, fault: None });
         }
+        let refused = Deed::refusals();
+        cells.extend(refused.map(|(deed, state, at)| {
+            let at = at.to_owned();
+            Hurt { shape, state, deed, at, fault: None }
+        }));
     }
     cells
 }
@@ -145,7 +153,7 @@ impl Hurt {
         let hit = self.hit(calls);
         let Some(hit) = hit else {
             let through = ended.is_success();
-            return through.then(|| "no such call".to_owned()).ok_or_else(|| ended.words());
+            return through.then(|| NO_SUCH_CALL.to_owned()).ok_or_else(|| ended.words());
         };
         let name = kind(&hit, root);
         if self.fault.is_some() || Deed::KILLS.contains(&self.deed) {
@@ -244,19 +252,13 @@ pub fn run(place: &Workplace, disk: &Disk, cells: &[Hurt], command: &str) -> Rep
     let title = "Every call of a short run that changes checkpoint or tables: killed before it, \
                  after it and in the middle of a write; failed with EIO before and after its effect, \
                  with ENOSPC once and from there on.";
+    let is_missed = |cell: &&Cell| cell.outcome == format!("held: {NO_SUCH_CALL}");
+    let missed = outcomes.iter().filter(is_missed).count();
     let mut report =
         Report::of("syscalls", title, command, begun.elapsed().as_secs_f64(), outcomes);
+    report.figure("cells whose call the run did not make", missed);
     let count = |what: &dyn Fn(&Hurt) -> bool| cells.iter().filter(|cell| what(cell)).count();
     report.figure("kills", count(&|cell| Deed::KILLS.contains(&cell.deed)));
     report.figure("errors", count(&|cell| Deed::ERRORS.contains(&cell.deed)));
     report
-}
-
-/// Calls that an undisturbed run makes, with its root.
-pub fn recorded(lake: &Lake<'_>, disk: &Disk) -> (PathBuf, Vec<Call>) {
-    let hurt =
-        Hurt { shape: Shape::Table, state: None, deed: Deed::Eio, at: "0".into(), fault: None };
-    let (ended, calls) = hurt.strike(lake, disk);
-    assert!(ended.is_success(), "an undisturbed run: {}", ended.words());
-    (lake.root(), calls)
 }

@@ -166,8 +166,9 @@ impl Pool<'_> {
     }
 }
 
-/// One small checkpoint is damaged in every way there is. In the other states it is the files
-/// without a checksum: what a flipped digit does depends on what else repeats it.
+/// One small checkpoint is damaged in every way there is, and so are the files that others have and it
+/// has not. In the other states it is the files without a checksum: what a flipped digit does depends
+/// on what else repeats it.
 fn depth(state: &str, file: &File) -> Depth {
     let is_sparks = ["metadata", "offsets", "commits", "sources"]
         .iter()
@@ -180,6 +181,9 @@ fn depth(state: &str, file: &File) -> Depth {
             Depth::Every(5)
         }
         "first in half of the tables" => Depth::All,
+        // Files that only these states have.
+        "complete" if file.role.starts_with("millstream/ledger") => Depth::All,
+        "made anew" if file.role == "millstream/rebuilt" => Depth::All,
         "complete"
         | "planned by Spark"
         | "completed for Spark"
@@ -292,7 +296,7 @@ fn names_of(file: &File) -> check::Names {
     }
     if file.is_log_entry() {
         let table = file.path.components().next().expect("a table");
-        names.extend([format!("/{}", table.as_os_str().display()), "flow `t`".to_owned()]);
+        names.push(format!("lake/{}", table.as_os_str().display()));
     }
     names
 }
@@ -311,8 +315,9 @@ fn report(found: &[Found], begun: Instant, command: &str) -> Report {
             .into_iter()
             .map(|((group, class), count)| Cell::held(format!("{group} ({count} cells)"), class)),
     );
-    let title = "Every file of a checkpoint cut to every length, with every bit flipped, with \
-                 zeros, missing, swapped, foreign, of another version; files that do not belong \
+    let title = "Every file of a checkpoint cut to every length and with every bit flipped (of sealed \
+                 attempts every fifth; of files with a checksum in one state of the stream each), \
+                 with zeros, missing, swapped, foreign, of another version; files that do not belong \
                  there; torn logs and data files of tables; checkpoints made anew. Either the \
                  undamaged result, or a refusal by name that lost nothing.";
     let mut report = Report::of("damage", title, command, begun.elapsed().as_secs_f64(), cells);
