@@ -9,7 +9,8 @@ use crate::sim::disk::Disk;
 use crate::sim::sinks::{Row, SinkModel};
 use serde_json::json;
 
-/// Attempts of the operator to cure one tampered world.
+/// Repairs in a row, with nothing damaged and no backup put back between them, after which a run
+/// still refuses: then the doctor does not help.
 const CURES_MAX: u32 = 8;
 
 impl World {
@@ -19,6 +20,7 @@ impl World {
             return;
         }
         self.kill_all();
+        self.cures = 0;
         if !self.is_claimed() {
             // The id may be lost, and copies with it: they would be those of another query.
             self.old = None;
@@ -137,8 +139,7 @@ impl World {
         }
         self.cures += 1;
         if self.cures > CURES_MAX {
-            self.given_up = true;
-            return;
+            return self.violate(format!("I10: {CURES_MAX} repairs do not help: {code}"));
         }
         if self.doctor() {
             return;
@@ -153,6 +154,7 @@ impl World {
         match self.backups.as_mut().and_then(Vec::pop) {
             Some(backup) => {
                 self.note(format_args!("the operator restores a backup"));
+                self.cures = 0;
                 self.disk = backup;
             }
             None => self.given_up = true,
