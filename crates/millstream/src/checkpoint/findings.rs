@@ -288,15 +288,19 @@ pub(super) async fn starts(store: &dyn Store, scan: &Scan) -> Result<Vec<Finding
 /// What the store says.
 pub(super) async fn twins(store: &dyn Store, known: &Known) -> Result<Vec<Finding>> {
     let misfits = twins::misfits(store, known.batches_of).await?;
-    let finding = |twins::Misfit { path, damaged }| match damaged {
-        Some(file) => Finding::refused(&twins::damaged(&file, &path)),
-        None => {
-            let what = format!("`{path}` is stale: it does not belong to the file beside it.");
-            let advice = "Nothing needs it: what the file says is written elsewhere as well, or \
-                          there is no such file. Spark refuses a file with a twin of other bytes.";
-            Finding::new("CHECKPOINT_TWIN_STALE", what, advice)
-                .repaired_by([Repair::Delete { path }])
-        }
+    let finding = |misfit: twins::Misfit| {
+        let path = misfit.path;
+        let finding = match misfit.refused {
+            Some(file) => Finding::refused(&twins::damaged(&file, &path)),
+            None => {
+                let what = format!("`{path}` is stale: it does not belong to the file beside it.");
+                let advice = "Nothing needs it: what the file says is written elsewhere as well, or \
+                              there is no such file. Spark refuses a file with a twin of other \
+                              bytes.";
+                Finding::new("CHECKPOINT_TWIN_STALE", what, advice)
+            }
+        };
+        finding.repaired_by(misfit.is_stale.then_some(Repair::Delete { path }))
     };
     Ok(misfits.into_iter().map(finding).collect())
 }

@@ -192,8 +192,7 @@ impl Checkpoint {
             None => Ok(None),
             Some(bytes) => {
                 self.store.settle(&path).await?;
-                let start =
-                    SourceStart::decode(&bytes).map_err(|e| e.context(self.name(&path)))?;
+                let start = SourceStart::decode(&bytes).map_err(|e| e.context(self.name(&path)))?;
                 twins::check(&*self.store, &path, &bytes).await?;
                 Ok(Some(start.position))
             }

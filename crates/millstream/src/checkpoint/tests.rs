@@ -391,9 +391,13 @@ async fn the_doctor_removes_stale_twins_and_leaves_good_ones() {
     // Spark's own twin of this very content.
     dir.write("commits/.0.crc", b"crc\0\0\0\x02\0\xf3\x2a\xbf\xdd");
     dir.write(".metadata.crc", b"crc\0\0\0\x02\0\0\0\0\0");
+    // A run knows its query by nothing else; the doctor sees that the batches have the same.
+    let code = dir.open().await.unwrap_err().code().to_owned();
     let doctor = dir.doctor(&holding(Some(0)), Treatment::Apply).await;
+    assert_eq!(codes(&doctor), [code]);
     assert_eq!(doctor.applied, [Repair::Delete { path: ".metadata.crc".into() }]);
     assert!(dir.path.join("commits/.0.crc").exists());
+    assert!(doctor.is_sound() && dir.open().await.is_ok());
 }
 
 fn codes(doctor: &Doctor) -> Vec<&str> {

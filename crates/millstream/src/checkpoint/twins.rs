@@ -27,8 +27,10 @@ enum Says {
 pub(super) struct Misfit {
     /// Its path.
     pub(super) path: String,
-    /// The file, where that is what is damaged.
-    pub(super) damaged: Option<String>,
+    /// The file, where a run refuses it.
+    pub(super) refused: Option<String>,
+    /// Whether the twin is to go: nothing is beside it, or what is there is right.
+    pub(super) is_stale: bool,
 }
 
 /// Refuses `path`, which another engine wrote, where it has a twin that was made of other bytes.
@@ -80,16 +82,21 @@ pub(super) async fn misfits(store: &dyn Store, batches_of: Option<QueryId>) -> R
             };
             let (path, file) = (at(&twin), at(name));
             let Some(sums) = store.read(&path).await? else { continue };
-            let damaged = match store.read(&file).await? {
-                None => None,
-                Some(bytes) => match says(Some(&sums), &bytes) {
-                    Says::Same => continue,
-                    Says::Nothing => None,
-                    Says::Other if is_proved(store, &file, &bytes, batches_of).await? => None,
-                    Says::Other => Some(file),
-                },
+            let Some(bytes) = store.read(&file).await? else {
+                found.push(Misfit { path, refused: None, is_stale: true });
+                continue;
             };
-            found.push(Misfit { path, damaged });
+            let is_stale = match says(Some(&sums), &bytes) {
+                Says::Same => continue,
+                Says::Nothing => {
+                    found.push(Misfit { path, refused: None, is_stale: true });
+                    continue;
+                }
+                Says::Other => is_proved(store, &file, &bytes, batches_of).await?,
+            };
+            // A run knows its query by `metadata` before it reads what repeats it.
+            let refused = Some(file).filter(|file| !is_stale || file == paths::METADATA);
+            found.push(Misfit { path, refused, is_stale });
         }
     }
     Ok(found)
