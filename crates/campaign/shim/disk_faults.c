@@ -9,7 +9,8 @@
  *   DISK_FAULTS_AT     number of the call that goes wrong, or "class:end of path" for the first such
  *                      call; none if it is missing
  *   DISK_FAULTS_DO     kill-before, kill-after, kill-torn (half of a write), EIO, ENOSPC,
- *                      ENOSPC-from-here, EIO-after (the call is made, and its answer lost)
+ *                      ENOSPC-from-here, EIO-after (the call is made, and its answer lost),
+ *                      EACCES, EROFS-from-here (as when the kernel makes a disk read-only)
  *
  * Raw system calls only below the wrappers: they must not call each other.
  */
@@ -28,7 +29,8 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-enum deed { NOTHING, KILL_BEFORE, KILL_AFTER, KILL_TORN, FAIL_EIO, FAIL_ENOSPC, FULL_FROM_HERE, LOST_ANSWER };
+enum deed { NOTHING, KILL_BEFORE, KILL_AFTER, KILL_TORN, FAIL_EIO, FAIL_ENOSPC, FULL_FROM_HERE, LOST_ANSWER,
+            FAIL_EACCES, FAIL_EROFS, READ_ONLY_FROM_HERE };
 
 static char root[PATH_MAX];
 static size_t root_length;
@@ -38,6 +40,7 @@ static const char *at_class_and_path;
 static atomic_flag matched = ATOMIC_FLAG_INIT;
 static enum deed deed = NOTHING;
 static atomic_long calls;
+static atomic_int read_only;
 
 __attribute__((constructor)) static void begin(void) {
   const char *given = getenv("DISK_FAULTS_ROOT");
@@ -51,7 +54,7 @@ __attribute__((constructor)) static void begin(void) {
   static const struct { const char *name; enum deed deed; } deeds[] = {
       {"kill-before", KILL_BEFORE}, {"kill-after", KILL_AFTER}, {"kill-torn", KILL_TORN},
       {"EIO", FAIL_EIO},            {"ENOSPC", FAIL_ENOSPC},    {"ENOSPC-from-here", FULL_FROM_HERE},
-      {"EIO-after", LOST_ANSWER},
+      {"EIO-after", LOST_ANSWER},   {"EACCES", FAIL_EACCES},    {"EROFS-from-here", READ_ONLY_FROM_HERE},
   };
   for (size_t i = 0; i < sizeof deeds / sizeof *deeds; i++)
     if (strcmp(what, deeds[i].name) == 0) deed = deeds[i].deed;
@@ -127,15 +130,24 @@ static enum deed count(const char *class, const char *path) {
                 strcmp(class, "mkdir") == 0 || strcmp(class, "link") == 0;
     return grows ? FAIL_ENOSPC : NOTHING;
   }
+  if (deed == READ_ONLY_FROM_HERE) {
+    /* What was written before can still be synced. */
+    if ((at >= 0 && number >= at) || is_named(class, path)) atomic_store(&read_only, 1);
+    return atomic_load(&read_only) && strcmp(class, "sync") != 0 ? FAIL_EROFS : NOTHING;
+  }
   if (number != at && !is_named(class, path)) return NOTHING;
   if (deed == KILL_BEFORE) die();
   return deed;
 }
 
 static int refuse(enum deed what) {
-  if (what != FAIL_EIO && what != FAIL_ENOSPC) return 0;
-  errno = what == FAIL_EIO ? EIO : ENOSPC;
-  return 1;
+  switch (what) {
+    case FAIL_EIO: errno = EIO; return 1;
+    case FAIL_ENOSPC: errno = ENOSPC; return 1;
+    case FAIL_EACCES: errno = EACCES; return 1;
+    case FAIL_EROFS: errno = EROFS; return 1;
+    default: return 0;
+  }
 }
 
 #define AROUND(type, class, path, call)        \

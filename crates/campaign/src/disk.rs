@@ -22,13 +22,38 @@ pub enum Deed {
     Enospc,
     /// This and every later call that needs space fail with ENOSPC.
     EnospcFromHere,
+    /// It fails with EACCES.
+    Eacces,
+    /// This and every later call but syncs fail with EROFS.
+    ErofsFromHere,
 }
 
 impl Deed {
     /// All that end the process.
     pub const KILLS: [Deed; 3] = [Deed::KillBefore, Deed::KillAfter, Deed::KillTorn];
-    /// All that are errors.
+    /// Errors that every call may meet.
     pub const ERRORS: [Deed; 4] = [Deed::Eio, Deed::EioAfter, Deed::Enospc, Deed::EnospcFromHere];
+
+    /// Errors of a disk that may not be written, and the calls that meet them: one of each kind, as
+    /// "class:end of path", with the fault that a run before died of.
+    pub fn refusals() -> impl Iterator<Item = (Deed, Option<&'static str>, &'static str)> {
+        const CALLS: [(Option<&str>, &str); 12] = [
+            (None, "mkdir:/millstream"),
+            (None, "link:/metadata"),
+            (None, "link:/millstream/lease/1"),
+            (None, "link:/sources/0/0"),
+            (None, "mkdir:/offsets"),
+            (None, "link:/offsets/0"),
+            (None, "create:.parquet"),
+            (None, "link:/_delta_log/00000000000000000000.json"),
+            (None, "link:/_delta_log/00000000000000000001.json"),
+            (Some("P9:after:1"), "link:/_delta_log/00000000000000000001.json"),
+            (Some("P11:after:1"), "link:/millstream/ledger/1"),
+            (Some("P11:after:1"), "link:/commits/1"),
+        ];
+        let deeds = [Deed::Eacces, Deed::ErofsFromHere];
+        deeds.into_iter().flat_map(|deed| CALLS.map(|(state, at)| (deed, state, at)))
+    }
 
     /// As the library reads it.
     pub fn name(self) -> &'static str {
@@ -40,6 +65,8 @@ impl Deed {
             Deed::EioAfter => "EIO-after",
             Deed::Enospc => "ENOSPC",
             Deed::EnospcFromHere => "ENOSPC-from-here",
+            Deed::Eacces => "EACCES",
+            Deed::ErofsFromHere => "EROFS-from-here",
         }
     }
 }

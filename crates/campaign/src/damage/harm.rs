@@ -4,6 +4,7 @@ use super::stage::{File, Stage, remove, write};
 use millstream_core::ids::Digest;
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::Path;
 
 /// One way to damage a file.
@@ -92,7 +93,10 @@ impl Harm {
                 fs::create_dir(&path).expect("the directory");
                 return true;
             }
-            Harm::Forbidden => return forbid(&path),
+            Harm::Forbidden => {
+                forbid(&path);
+                return true;
+            }
         };
         let Some(bytes) = changed.filter(|bytes| *bytes != file.bytes) else { return false };
         write(&path, &bytes);
@@ -120,11 +124,20 @@ fn neighbour(stage: &Stage<'_>, file: &File) -> Option<Vec<u8>> {
     before.or_else(|| stage.file(&named(number + 1))).map(|other| other.bytes.clone())
 }
 
-/// Takes the right to read away, if that means anything to this user.
-fn forbid(path: &Path) -> bool {
-    use std::os::unix::fs::PermissionsExt as _;
+/// What not even the superuser may read: the kernel gives a sysctl no more than its mode.
+const UNREADABLE: &str = "/proc/sys/vm/compact_memory";
+
+/// Takes the right to read away. Modes mean nothing to the superuser, whose file is exchanged for
+/// something that is refused to all.
+fn forbid(path: &Path) {
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
     fs::set_permissions(path, fs::Permissions::from_mode(0o000)).expect("the permissions");
-    fs::read(path).is_err()
+    if fs::read(path).is_ok() {
+        remove(path);
+        symlink(UNREADABLE, path).expect("the link");
+    }
+    let answer = fs::read(path).map_err(|e| e.kind());
+    assert_eq!(answer, Err(ErrorKind::PermissionDenied), "nothing was forbidden");
 }
 
 /// The file with another version in its header; one of ours with the checksum that belongs to it.

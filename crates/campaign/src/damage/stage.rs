@@ -112,12 +112,15 @@ impl<'a> Stage<'a> {
         }
         match recipe.then {
             Then::Nothing => {}
-            Then::SparkPlanned => forget_intent(&lake),
+            Then::SparkPlanned => by_spark(&lake),
             Then::SparkPlannedAndCompleted | Then::SparkCompleted => {
-                forget_intent(&lake);
+                by_spark(&lake);
                 run_to(&lake, "P15:after:2");
                 if recipe.then == Then::SparkCompleted {
                     forget_marks(&lake);
+                    for file in ["metadata", "sources/0/0", "commits/2"] {
+                        add_twin(&lake.checkpoint().join(file));
+                    }
                 }
             }
             Then::Rebuilt => {
@@ -181,8 +184,9 @@ pub(super) fn rebuild(lake: &Lake<'_>) -> Result<(), String> {
     }
 }
 
-/// Takes our key out of the newest `offsets/N`, and the intent away: what Spark leaves of a batch.
-fn forget_intent(lake: &Lake<'_>) {
+/// Takes our key out of the newest `offsets/N`, the intent away, and adds a twin: what Spark leaves of
+/// a batch on a local disk.
+fn by_spark(lake: &Lake<'_>) {
     let checkpoint = lake.checkpoint();
     let newest = names(&checkpoint.join("offsets")).into_iter().max().expect("a planned batch");
     let path = checkpoint.join("offsets").join(newest);
@@ -192,6 +196,26 @@ fn forget_intent(lake: &Lake<'_>) {
     let intent = named.split(':').next().expect("a name");
     fs::write(&path, format!("{before}{after}")).expect("the plan");
     fs::remove_file(checkpoint.join("millstream/intents").join(intent)).expect("the intent");
+    add_twin(&path);
+}
+
+/// Hadoop's checksum file beside a file: a magic, the chunk size, and a CRC-32 of every chunk.
+fn add_twin(path: &Path) {
+    const CHUNK: u32 = 512;
+    let bytes = fs::read(path).expect("a file");
+    let mut twin = [&b"crc\0"[..], &CHUNK.to_be_bytes()].concat();
+    for chunk in bytes.chunks(CHUNK as usize) {
+        let mut crc = u32::MAX;
+        for byte in chunk {
+            crc ^= u32::from(*byte);
+            for _ in 0..8 {
+                crc = if crc & 1 == 1 { (crc >> 1) ^ 0xEDB8_8320 } else { crc >> 1 };
+            }
+        }
+        twin.extend((!crc).to_be_bytes());
+    }
+    let name = path.file_name().expect("a name").to_string_lossy();
+    fs::write(path.with_file_name(format!(".{name}.crc")), twin).expect("the twin");
 }
 
 /// Takes what Spark would not have written out of the newest batch's history and commits.
