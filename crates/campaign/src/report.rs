@@ -27,6 +27,11 @@ impl Cell {
         Cell { cell: cell.into(), outcome: format!("VIOLATION: {what}") }
     }
 
+    /// Whether a promise was broken. Some campaigns say `held` in words of their own.
+    pub fn is_violation(&self) -> bool {
+        self.outcome.starts_with("VIOLATION")
+    }
+
     /// Whether every promise held.
     pub fn is_held(&self) -> bool {
         self.outcome.starts_with("held")
@@ -113,6 +118,29 @@ fn said(program: &str, arguments: &[&str]) -> String {
     output.map(|o| String::from_utf8_lossy(&o.stdout).trim().to_owned()).unwrap_or_default()
 }
 
+/// Most outcomes of one campaign that the page shows, violations aside.
+const OUTCOMES: usize = 40;
+
+/// The campaigns that `scripts/prove.sh` knows. One without a result is a row all the same.
+pub const CAMPAIGNS: [&str; 13] = [
+    "kill-matrix",
+    "syscalls",
+    "zombies",
+    "durability-order",
+    "planted-mistakes",
+    "damage",
+    "simulation",
+    "kill-loop",
+    "fuzz",
+    "mutants",
+    "store",
+    "recovery",
+    "interop",
+];
+
+/// Digits of a commit that the pages show.
+const COMMIT_DIGITS: usize = 7;
+
 /// Most cells of one outcome that the page shows.
 const EXAMPLES: usize = 3;
 
@@ -142,17 +170,26 @@ pub fn page(results: &[Report]) -> String {
          again.\nEvery cell is one fault at one place; after it, the stream is started again \
          without faults, and an\nindependent reader compares the multiset of rows with what the \
          topic holds.\n\n\
-         | campaign | figures | violations | seconds | commit | command |\n|---|---|---|---|---|---|\n",
+         | campaign | figures | violations | seconds | commit | date | command |\n\
+         |---|---|---|---|---|---|---|\n",
     );
-    for report in results {
+    for row in rows(results) {
+        let report = match row {
+            Row::Whole(report) => report,
+            Row::Missing(name) => {
+                let _ = writeln!(page, "| {name} | {NOT_RUN} | | | | | `{}` |", command(name));
+                continue;
+            }
+        };
         let _ = writeln!(
             page,
-            "| {} | {} | {} | {} | `{}` | `{}` |",
+            "| {} | {} | {} | {} | `{}` | {} | `{}` |",
             report.name,
             figures(report, |_| true),
             report.violations,
             report.seconds,
-            report.commit,
+            short(&report.commit),
+            report.date,
             report.command
         );
     }
@@ -160,12 +197,41 @@ pub fn page(results: &[Report]) -> String {
     page
 }
 
+/// A row of the tables.
+enum Row<'a> {
+    Whole(&'a Report),
+    Missing(&'a str),
+}
+
+/// What stands in the place of figures where there is no result.
+const NOT_RUN: &str = "not run whole";
+
+/// Every campaign, and every result of another name, by name.
+fn rows(results: &[Report]) -> Vec<Row<'_>> {
+    let mut rows: BTreeMap<&str, Row<'_>> =
+        CAMPAIGNS.iter().map(|name| (*name, Row::Missing(name))).collect();
+    rows.extend(results.iter().map(|report| (report.name.as_str(), Row::Whole(report))));
+    rows.into_values().collect()
+}
+
+/// What runs a campaign that has no result yet.
+fn command(name: &str) -> String {
+    format!("bash scripts/prove.sh {name}")
+}
+
+fn short(commit: &str) -> &str {
+    commit.get(..COMMIT_DIGITS).unwrap_or(commit)
+}
+
 /// What stands before and after the table of figures in GUARANTEES.md.
 const TABLE: [&str; 2] = ["<!-- figures -->\n", "<!-- /figures -->"];
 
 /// The figures of a campaign that has many which belong into GUARANTEES.md.
 const HEADLINES: [(&str, &[&str]); 5] = [
-    ("fuzz", &["targets", "targets_with_ten_million", "executions"]),
+    (
+        "fuzz",
+        &["targets", "targets_with_ten_million", "executions", "oldest_commit", "newest_commit"],
+    ),
     (
         "mutants",
         &[
@@ -178,13 +244,17 @@ const HEADLINES: [(&str, &[&str]); 5] = [
             "source_viable",
             "source_killed",
             "source_percent",
+            "survivors_explained",
         ],
     ),
     (
         "kill-loop",
         &["kills", "broker_kills", "records_acknowledged", "lost", "duplicated", "phantom"],
     ),
-    ("simulation", &["batches", "seeds", "runs", "crashes", "powerLosses", "filesDamaged"]),
+    (
+        "simulation",
+        &["batches", "seeds", "runs", "crashes", "powerLosses", "filesDamaged", "worldsGivenUp"],
+    ),
     (
         "recovery",
         &[
@@ -204,14 +274,26 @@ const HEADLINES: [(&str, &[&str]); 5] = [
 pub fn with_figures(guarantees: &str, results: &[Report]) -> String {
     let (before, rest) = guarantees.split_once(TABLE[0]).expect("a place for the figures");
     let (_, after) = rest.split_once(TABLE[1]).expect("an end of the figures");
-    let mut table =
-        String::from("| campaign | figures | violations | command |\n|---|---|---|---|\n");
-    for report in results {
+    let mut table = String::from(
+        "| campaign | figures | violations | commit | date | command |\n|---|---|---|---|---|---|\n",
+    );
+    for row in rows(results) {
+        let report = match row {
+            Row::Whole(report) => report,
+            Row::Missing(name) => {
+                let _ = writeln!(table, "| {name} | {NOT_RUN} | | | | `{}` |", command(name));
+                continue;
+            }
+        };
         let headlines = HEADLINES.iter().find(|(name, _)| *name == report.name);
         let is_shown = |figure: &str| headlines.is_none_or(|(_, shown)| shown.contains(&figure));
         let figures = figures(report, is_shown);
-        let (name, violations, command) = (&report.name, report.violations, &report.command);
-        let _ = writeln!(table, "| {name} | {figures} | {violations} | `{command}` |");
+        let Report { name, violations, date, command, .. } = report;
+        let commit = short(&report.commit);
+        let _ = writeln!(
+            table,
+            "| {name} | {figures} | {violations} | `{commit}` | {date} | `{command}` |"
+        );
     }
     format!("{before}{}{table}{}{after}", TABLE[0], TABLE[1])
 }
@@ -231,23 +313,39 @@ fn plain(value: &serde_json::Value) -> String {
     }
 }
 
-/// A section for one campaign: its cells counted by outcome, with examples, and every violation.
+/// A section for one campaign: every violation, then its cells counted by outcome, the most first,
+/// with examples.
 fn detail(report: &Report) -> String {
     let mut text = format!(
         "\n## {}\n\n{}\n\n`{}` on {}, {}.\n",
         report.name, report.title, report.command, report.date, report.machine
     );
-    let mut outcomes: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    let mut outcomes: BTreeMap<&str, Vec<&Cell>> = BTreeMap::new();
     for cell in &report.cells {
-        outcomes.entry(&cell.outcome).or_default().push(&cell.cell);
+        outcomes.entry(&cell.outcome).or_default().push(cell);
     }
-    if !outcomes.is_empty() {
-        text.push_str("\n| cells | outcome | for example |\n|---|---|---|\n");
+    if outcomes.is_empty() {
+        return text;
     }
+    text.push_str("\n| cells | outcome | for example |\n|---|---|---|\n");
+    let is_broken = |cells: &[&Cell]| cells.iter().any(|cell| cell.is_violation());
+    let mut outcomes: Vec<(&str, Vec<&Cell>)> = outcomes.into_iter().collect();
+    outcomes.sort_by_key(|(_, cells)| (!is_broken(cells), std::cmp::Reverse(cells.len())));
+    let broken = outcomes.iter().filter(|(_, cells)| is_broken(cells)).count();
+    let rest = outcomes.split_off(outcomes.len().min(broken.max(OUTCOMES)));
     for (outcome, cells) in outcomes {
         let examples: Vec<String> =
-            cells.iter().take(EXAMPLES).map(|cell| format!("`{cell}`")).collect();
+            cells.iter().take(EXAMPLES).map(|cell| format!("`{}`", cell.cell)).collect();
         let _ = writeln!(text, "| {} | {} | {} |", cells.len(), outcome, examples.join(", "));
+    }
+    if !rest.is_empty() {
+        let cells: usize = rest.iter().map(|(_, cells)| cells.len()).sum();
+        let name = &report.name;
+        let _ = writeln!(
+            text,
+            "| {cells} | {} more outcomes, none a violation | `results/{name}.json` |",
+            rest.len()
+        );
     }
     text
 }
@@ -272,6 +370,26 @@ mod tests {
         assert!(page.contains("| kills | cells 3 | 1 | 1.3 |"), "{page}");
         assert!(page.contains("| 2 | held: rolled forward | `a`, `b` |"), "{page}");
         assert!(page.contains("| 1 | VIOLATION: lost 3 | `c` |"), "{page}");
+    }
+
+    #[test]
+    fn a_campaign_without_a_result_is_a_row() {
+        let root = millstream_testkit::repository_root();
+        let script = std::fs::read_to_string(root.join("scripts/prove.sh")).unwrap();
+        let (_, names) = script.split_once("|| names=(").unwrap();
+        let (names, _) = names.split_once(')').unwrap();
+        assert_eq!(names.split_whitespace().collect::<Vec<_>>(), CAMPAIGNS);
+
+        let mut zombies = Report::of("zombies", "All.", "run it", 1.0, vec![Cell::held("a", "so")]);
+        (zombies.commit, zombies.date) = ("0123456789abcdef".to_owned(), "2026-01-02".to_owned());
+        let guarantees = format!("x\n{}old\n{}\ny\n", TABLE[0], TABLE[1]);
+        let guarantees = with_figures(&guarantees, std::slice::from_ref(&zombies));
+        let row = "| zombies | cells 1 | 0 | `0123456` | 2026-01-02 | `run it` |";
+        assert!(guarantees.contains(row), "{guarantees}");
+        for text in [guarantees, page(&[zombies])] {
+            assert_eq!(text.matches(NOT_RUN).count(), CAMPAIGNS.len() - 1, "{text}");
+            assert!(text.contains("`bash scripts/prove.sh damage`"), "{text}");
+        }
     }
 
     #[test]
