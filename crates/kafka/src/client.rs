@@ -16,7 +16,8 @@ pub(crate) use connection::{Connection, is_unsupported, read_versions};
 pub(crate) use frame::{decode_body, open_frame, read_frame};
 pub(crate) use group::{FIND_COORDINATOR_VERSIONS, OFFSET_COMMIT_VERSIONS, read_coordinator};
 pub(crate) use offsets::{
-    AT_END, AT_START, LEADER_EPOCH_VERSIONS, LIST_OFFSETS_VERSIONS, epoch_rows, offset_rows,
+    AT_END, AT_START, LEADER_EPOCH_VERSIONS, LIST_OFFSETS_VERSIONS, Reached, epoch_rows,
+    offset_rows,
 };
 pub(crate) use retry::Retry;
 pub(crate) use shape::Answered;

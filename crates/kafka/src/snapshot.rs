@@ -100,39 +100,117 @@ pub(crate) async fn discover(
     }
 }
 
-/// A snapshot of everything the subscription has. ListOffsets goes by name, so topic ids are
-/// compared before and after.
-pub(crate) async fn take(cluster: &Cluster, config: &KafkaConfig) -> Result<Snapshot> {
+/// The same, once two answers in a row name the same topics and partitions: a partition that is
+/// missing when a query starts would be taken for a new one later.
+pub(crate) async fn discover_agreed(
+    cluster: &Cluster,
+    config: &KafkaConfig,
+) -> Result<(Metadata, Vec<TopicPartition>)> {
     let mut before = discover(cluster, config).await?;
     for _ in 0..STABLE_ATTEMPTS {
-        let (mut metadata, found) = before;
+        let after = discover(cluster, config).await?;
+        if is_same(&before, &after) {
+            return Ok(after);
+        }
+        cluster.distrust_all();
+        before = after;
+    }
+    Err(unstable())
+}
+
+/// Whether two looks show the same topics and partitions, and no leader under two addresses: one
+/// of them would be somebody else's, who may know the topics by name.
+fn is_same(a: &(Metadata, Vec<TopicPartition>), b: &(Metadata, Vec<TopicPartition>)) -> bool {
+    let is_same_topic = |tp: &TopicPartition| a.0.topic_id(&tp.topic) == b.0.topic_id(&tp.topic);
+    let is_same_place = |tp: &TopicPartition| match (a.0.leader_at(tp), b.0.leader_at(tp)) {
+        (Some((before, here)), Some((after, there))) => before != after || here == there,
+        _ => true,
+    };
+    a.1 == b.1 && a.1.iter().all(|tp| is_same_topic(tp) && is_same_place(tp))
+}
+
+fn unstable() -> Error {
+    Error::unavailable(
+        "KAFKA_TOPICS_UNSTABLE",
+        "Topics or partitions are deleted and created faster than their offsets can be listed.",
+    )
+}
+
+/// A snapshot of everything the subscription has, for a stream that is at `reached`.
+///
+/// ListOffsets goes by name, so topic ids are compared before and after; partitions are, too. No
+/// checksum covers an answer, so that one is not enough for an end that a batch would be planned
+/// with, which nothing could read later if it was too high, nor for a start behind `reached`, which
+/// says that records are gone. Of two answers the lower one counts: an end that is too low makes a
+/// smaller batch, and a start that is too low is told by the broker when it is read from.
+pub(crate) async fn take(
+    cluster: &Cluster,
+    config: &KafkaConfig,
+    reached: &BTreeMap<TopicPartition, i64>,
+) -> Result<Snapshot> {
+    let mut before = discover(cluster, config).await?;
+    for _ in 0..STABLE_ATTEMPTS {
+        let (metadata, found) = before;
         let all = |offset| found.iter().map(|tp| (tp.clone(), offset)).collect();
         let (at_start, at_end) = (all(AT_START), all(AT_END));
-        let (earliest, ends) = tokio::try_join!(
+        let (mut earliest, mut ends) = tokio::try_join!(
             cluster.list_offsets(&metadata, &at_start),
             cluster.list_offsets_with_epochs(&metadata, &at_end),
         )?;
+        // What is asked again, on other connections, while the metadata is.
+        let (lost, new) =
+            (beyond(&earliest, reached, AT_START), beyond(&ends.offsets, reached, AT_END));
+        let written = async {
+            match config.client.isolation {
+                Isolation::Committed => cluster.written_ends(&metadata, &at_end).await.map(Some),
+                Isolation::Uncommitted => Ok(None),
+            }
+        };
+        let (starts_again, ends_again, written, after) = tokio::try_join!(
+            cluster.list_offsets(&metadata, &lost),
+            cluster.list_offsets_with_epochs(&metadata, &new),
+            written,
+            discover(cluster, config),
+        )?;
+        lower(&mut earliest, &starts_again);
+        lower(&mut ends.offsets, &ends_again.offsets);
+        ends.confirm(&ends_again.epochs);
         let latest = ends.offsets;
-        let written = match config.client.isolation {
-            Isolation::Committed => cluster.written_ends(&metadata, &at_end).await?,
-            Isolation::Uncommitted => latest.clone(),
-        };
-        let after = discover(cluster, config).await?;
-        let ids = |m: &Metadata| -> Vec<Option<Uuid>> {
-            found.iter().map(|tp| m.topic_id(&tp.topic)).collect()
-        };
-        if ids(&metadata) == ids(&after.0) {
+        let written = written.unwrap_or_else(|| latest.clone());
+        let before_it = (metadata, found);
+        let is_whole =
+            before_it.1.iter().all(|tp| earliest.contains_key(tp) && latest.contains_key(tp));
+        if is_whole && is_same(&before_it, &after) {
+            let (mut metadata, partitions) = before_it;
             // An end belongs to the epoch under which it was said: under the one before, the log
             // may have ended earlier, and would seem to be truncated.
-            metadata.raise_epochs(&ends.epochs);
-            return Ok(Snapshot { metadata, partitions: found, earliest, latest, written });
+            metadata.confirm_epochs(&ends.epochs);
+            return Ok(Snapshot { metadata, partitions, earliest, latest, written });
         }
+        cluster.distrust_all();
         before = after;
     }
-    Err(Error::unavailable(
-        "KAFKA_TOPICS_UNSTABLE",
-        "Topics are deleted and created again faster than their offsets can be listed.",
-    ))
+    Err(unstable())
+}
+
+/// The partitions with an offset behind the one that was reached, with what to ask for again.
+fn beyond(
+    offsets: &BTreeMap<TopicPartition, i64>,
+    reached: &BTreeMap<TopicPartition, i64>,
+    symbol: i64,
+) -> BTreeMap<TopicPartition, i64> {
+    let beyond = offsets.iter().filter(|(tp, o)| **o > reached.get(*tp).copied().unwrap_or(0));
+    beyond.map(|(tp, _)| (tp.clone(), symbol)).collect()
+}
+
+/// Keeps the lower of two offsets.
+fn lower(offsets: &mut BTreeMap<TopicPartition, i64>, again: &BTreeMap<TopicPartition, i64>) {
+    for (tp, offset) in offsets {
+        if let Some(again) = again.get(tp).filter(|again| *again != offset) {
+            tracing::debug!(partition = %tp, offset, again, "two answers differ; the lower counts");
+            *offset = (*offset).min(*again);
+        }
+    }
 }
 
 /// Offsets for `wanted`, which stand for themselves, [`AT_END`] or [`AT_START`]; `metadata` then has
@@ -144,8 +222,8 @@ pub(crate) async fn resolve(
 ) -> Result<BTreeMap<TopicPartition, i64>> {
     let open: BTreeMap<TopicPartition, i64> =
         wanted.iter().filter(|(_, o)| **o < 0).map(|(tp, o)| (tp.clone(), *o)).collect();
-    let answered = cluster.list_offsets_with_epochs(metadata, &open).await?;
-    metadata.raise_epochs(&answered.epochs);
+    let answered = cluster.list_offsets_agreed(metadata, &open).await?;
+    metadata.confirm_epochs(&answered.epochs);
     let mut resolved = answered.offsets;
     let lost: Vec<TopicPartition> =
         open.into_keys().filter(|tp| !resolved.contains_key(tp)).collect();

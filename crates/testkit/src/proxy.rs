@@ -106,6 +106,8 @@ struct State {
     rules: Vec<Rule>,
     hits: u64,
     asked: BTreeMap<i16, u64>,
+    /// Bytes of the longest answer of each API.
+    longest: BTreeMap<i16, usize>,
 }
 
 impl Proxy {
@@ -154,6 +156,13 @@ impl Proxy {
     pub fn requests(&self, api: ApiKey) -> u64 {
         self.shared.state().asked.get(&(api as i16)).copied().unwrap_or(0)
     }
+
+    /// Bits that [`Fault::FlipInAnswer`] has to choose from in the longest answer of one API that
+    /// came so far.
+    pub fn answer_bits(&self, api: ApiKey) -> u64 {
+        let longest = self.shared.state().longest.get(&(api as i16)).copied().unwrap_or(0);
+        8 * longest.saturating_sub(frames::CORRELATION) as u64
+    }
 }
 
 impl Drop for Proxy {
@@ -187,6 +196,12 @@ impl Shared {
         });
         state.hits += u64::from(met.is_some());
         met
+    }
+
+    fn measure(&self, api: i16, bytes: usize) {
+        let mut state = self.state();
+        let longest = state.longest.entry(api).or_default();
+        *longest = bytes.max(*longest);
     }
 
     /// An answer had nothing that the fault could break: the next one will do.
@@ -266,6 +281,7 @@ async fn answers(
         let next = queue.lock().expect("nobody panics with it").pop_front();
         let (asked, fault) = next.ok_or_else(|| io::Error::other("an answer to nothing"))?;
         let frame = readdressed(frame, asked, &shared.ports)?;
+        shared.measure(asked.api, frame.len());
         match fault {
             Some(Fault::DropAnswer) => continue,
             Some(Fault::CutInAnswer) => {

@@ -29,6 +29,10 @@ pub(crate) struct Cluster {
 
 #[derive(Debug, Default)]
 struct Known {
+    /// The cluster's id.
+    cluster: Option<String>,
+    /// Another id that the last answer named.
+    doubted: Option<String>,
     brokers: BTreeMap<i32, (String, u16)>,
     idle: HashMap<i32, Vec<Connection>>,
 }
@@ -41,6 +45,8 @@ pub(crate) struct Metadata {
     pub(crate) missing: Vec<String>,
     /// Whether all topics were asked for, the brokers' own among them.
     pub(crate) lists_all: bool,
+    /// Addresses of the brokers.
+    pub(crate) brokers: BTreeMap<i32, (String, u16)>,
 }
 
 /// One topic.
@@ -65,14 +71,21 @@ impl Metadata {
         self.topics.get(&tp.topic)?.partitions.get(&tp.partition).copied()
     }
 
-    /// Notes leader epochs that were seen after this was answered.
-    pub(crate) fn raise_epochs(&mut self, seen: &BTreeMap<TopicPartition, i32>) {
-        for (tp, epoch) in seen {
+    /// Notes leader epochs under which leaders answered. They stand even against a later one of
+    /// this, which nobody has confirmed.
+    pub(crate) fn confirm_epochs(&mut self, confirmed: &BTreeMap<TopicPartition, i32>) {
+        for (tp, epoch) in confirmed {
             let topic = self.topics.get_mut(&tp.topic);
             if let Some(partition) = topic.and_then(|t| t.partitions.get_mut(&tp.partition)) {
-                partition.epoch = partition.epoch.max(Some(*epoch));
+                partition.epoch = Some(*epoch);
             }
         }
+    }
+
+    /// The leader of a partition and its address.
+    pub(crate) fn leader_at(&self, tp: &TopicPartition) -> Option<(i32, &(String, u16))> {
+        let leader = self.partition(tp)?.leader?;
+        Some((leader, self.brokers.get(&leader)?))
     }
 
     pub(crate) fn topic_id(&self, topic: &str) -> Option<Uuid> {
@@ -114,27 +127,48 @@ impl Cluster {
                 self.distrust(broker);
             }
         })?;
+        self.check_cluster(&answer)?;
         if let Some(broker) = broker {
             self.give_back(broker, connection);
         }
         self.remember_brokers(&answer);
-        Ok(Metadata { lists_all: request.topics.is_none(), ..read_metadata(&answer)? })
+        let metadata = Metadata { lists_all: request.topics.is_none(), ..read_metadata(&answer)? };
+        answers_what_was_asked(&request, &metadata)?;
+        Ok(metadata)
+    }
+
+    /// An address that broke on the way may be that of another cluster, which has topics of its
+    /// own under the same names. Only the bootstrap servers are believed about a new id.
+    fn check_cluster(&self, answer: &MetadataResponse) -> Result<()> {
+        let Some(id) = answer.cluster_id.as_ref().map(|id| id.to_string()) else { return Ok(()) };
+        let mut known = self.known.lock();
+        let Some(cluster) = known.cluster.clone() else {
+            known.cluster = Some(id);
+            return Ok(());
+        };
+        let doubted = known.doubted.take();
+        if cluster == id {
+            return Ok(());
+        }
+        if doubted.as_ref() == Some(&id) {
+            tracing::warn!(%cluster, now = %id, "the bootstrap servers lead to another cluster");
+            known.cluster = Some(id);
+            return Ok(());
+        }
+        let message = format!("An answer to Metadata is of cluster {id}; this one is {cluster}.");
+        known.doubted = Some(id);
+        known.brokers.clear();
+        known.idle.clear();
+        Err(Error::unavailable("KAFKA_ANSWER_MALFORMED", message))
     }
 
     fn remember_brokers(&self, answer: &MetadataResponse) {
-        let brokers: BTreeMap<i32, (String, u16)> = answer
-            .brokers
-            .iter()
-            .filter_map(|b| {
-                let port = u16::try_from(b.port).ok()?;
-                Some((b.node_id.0, (b.host.to_string(), port)))
-            })
-            .collect();
+        let brokers = addresses(answer);
         if brokers.is_empty() {
             return;
         }
         let mut known = self.known.lock();
-        let Known { brokers: before, idle } = &mut *known;
+        let Known { brokers: before, idle, .. } = &mut *known;
         idle.retain(|id, _| before.get(id) == brokers.get(id));
         *before = brokers;
     }
@@ -183,13 +217,24 @@ impl Cluster {
         Connection::open(&self.settings, &host, port).await
     }
 
-    /// Keeps a connection whose last call succeeded for the next caller.
+    /// Keeps a connection whose last call succeeded for the next caller. One that leads elsewhere
+    /// than the broker is by now is closed: addresses change, and may break on the way.
     pub(crate) fn give_back(&self, broker: i32, connection: Connection) {
         let mut known = self.known.lock();
+        let is_there = |(host, port): &(String, u16)| connection.leads_to(host, *port);
+        if !known.brokers.get(&broker).is_some_and(is_there) {
+            return;
+        }
         let idle = known.idle.entry(broker).or_default();
         if idle.len() < IDLE_MAX {
             idle.push(connection);
         }
+    }
+
+    /// Lets all idle connections fall, so that a question that is asked again does not take the
+    /// way on which its answer may have been damaged.
+    pub(crate) fn distrust_all(&self) {
+        self.known.lock().idle.clear();
     }
 
     /// Lets idle connections to a broker fall: it restarted or went away.
@@ -198,8 +243,30 @@ impl Cluster {
     }
 }
 
+fn addresses(answer: &MetadataResponse) -> BTreeMap<i32, (String, u16)> {
+    let brokers = answer.brokers.iter().filter_map(|b| {
+        let port = u16::try_from(b.port).ok()?;
+        Some((b.node_id.0, (b.host.to_string(), port)))
+    });
+    brokers.collect()
+}
+
+/// A name that broke on the way would be a topic that nobody subscribed to.
+fn answers_what_was_asked(request: &MetadataRequest, answer: &Metadata) -> Result<()> {
+    let asked = request.topics.iter().flatten().filter_map(|t| t.name.as_ref());
+    let is_known = |name: &str| {
+        answer.topics.contains_key(name) || answer.missing.iter().any(|missing| missing == name)
+    };
+    let unanswered = asked.map(|name| name.to_string()).find(|name| !is_known(name));
+    let Some(name) = unanswered else { return Ok(()) };
+    Err(Error::unavailable(
+        "KAFKA_ANSWER_MALFORMED",
+        format!("The answer to Metadata says nothing about topic {name}, which was asked for."),
+    ))
+}
+
 pub(crate) fn read_metadata(answer: &MetadataResponse) -> Result<Metadata> {
-    let mut metadata = Metadata::default();
+    let mut metadata = Metadata { brokers: addresses(answer), ..Metadata::default() };
     for topic in &answer.topics {
         let name = topic.name.as_ref().map(|n| n.to_string()).unwrap_or_default();
         match ResponseError::try_from_code(topic.error_code) {

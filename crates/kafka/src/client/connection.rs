@@ -73,6 +73,11 @@ impl Connection {
         }
     }
 
+    /// Whether it was opened to this address.
+    pub(crate) fn leads_to(&self, host: &str, port: u16) -> bool {
+        self.address == format!("{host}:{port}")
+    }
+
     async fn negotiate(&mut self) -> Result<()> {
         let request = ApiVersionsRequest::default()
             .with_client_software_name(StrBytes::from_static_str("millstream"))

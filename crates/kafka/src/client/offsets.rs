@@ -36,6 +36,26 @@ pub(crate) struct Answered {
     pub(crate) epochs: BTreeMap<TopicPartition, i32>,
 }
 
+impl Answered {
+    /// Notes epochs under which leaders answered again: the newer ones.
+    pub(crate) fn confirm(&mut self, epochs: &BTreeMap<TopicPartition, i32>) {
+        for (tp, epoch) in epochs {
+            let known = self.epochs.entry(tp.clone()).or_insert(*epoch);
+            *known = (*known).max(*epoch);
+        }
+    }
+}
+
+/// How far a log was read, and under which leader epoch.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Reached {
+    pub(crate) epoch: i32,
+    pub(crate) offset: i64,
+}
+
+/// How often a question is asked again before its answers agree.
+const AGREE_ATTEMPTS: u32 = 4;
+
 /// What came of asking one leader.
 type Answers = (BTreeMap<TopicPartition, i64>, Option<Error>);
 
@@ -60,6 +80,36 @@ impl Cluster {
         self.ask_leaders(metadata, wanted, Question::Timestamp).await
     }
 
+    /// The same, asked until two answers in a row agree, for what is asked once in the life of a
+    /// query and decides where it starts, or where a batch read ends: no checksum covers an answer.
+    /// Ends that grow faster than they are asked for are the lower of the last two.
+    pub(crate) async fn list_offsets_agreed(
+        &self,
+        metadata: &Metadata,
+        wanted: &BTreeMap<TopicPartition, i64>,
+    ) -> Result<Answered> {
+        let mut found = self.list_offsets_with_epochs(metadata, wanted).await?;
+        let mut open = wanted.clone();
+        for attempt in 1..=AGREE_ATTEMPTS {
+            let again = self.list_offsets_with_epochs(metadata, &open).await?;
+            open.retain(|tp, _| found.offsets.get(tp) != again.offsets.get(tp));
+            found.confirm(&again.epochs);
+            if open.is_empty() {
+                break;
+            }
+            tracing::warn!(partitions = open.len(), "two answers about offsets differ");
+            self.distrust_all();
+            for tp in open.keys() {
+                let before = found.offsets.remove(tp);
+                let now = again.offsets.get(tp).copied();
+                let lower = before.into_iter().chain(now).min();
+                let kept = if attempt == AGREE_ATTEMPTS { lower } else { now };
+                found.offsets.extend(kept.map(|offset| (tp.clone(), offset)));
+            }
+        }
+        Ok(found)
+    }
+
     /// Where the log of each partition ends, with the records of transactions that are still open:
     /// the high watermark, whatever the isolation.
     pub(crate) async fn written_ends(
@@ -72,12 +122,49 @@ impl Cluster {
 
     /// Where the log of each partition ends for the leader epoch given: where a later epoch
     /// begins, or the end of the log; -1 where the leader does not know.
+    ///
+    /// What ends below the offset `reached` under that epoch has lost records. That is said only
+    /// when two answers in a row say the same.
+    ///
+    /// # Errors
+    /// `KAFKA_ANSWER_MALFORMED` where the answers go on to differ, and what connections report.
     pub(crate) async fn leader_epoch_ends(
         &self,
         metadata: &Metadata,
-        epochs: &BTreeMap<TopicPartition, i64>,
+        asked: &BTreeMap<TopicPartition, Reached>,
     ) -> Result<BTreeMap<TopicPartition, i64>> {
-        Ok(self.ask_leaders(metadata, epochs, Question::LeaderEpoch).await?.offsets)
+        let mut open: BTreeMap<TopicPartition, i64> =
+            asked.iter().map(|(tp, r)| (tp.clone(), i64::from(r.epoch))).collect();
+        let mut said: BTreeMap<TopicPartition, i64> = BTreeMap::new();
+        let mut agreed = BTreeMap::new();
+        for _ in 0..=AGREE_ATTEMPTS {
+            let ends = self.ask_leaders(metadata, &open, Question::LeaderEpoch).await?.offsets;
+            for (tp, end) in &ends {
+                let is_reached = |end: i64| asked.get(tp).is_some_and(|r| r.offset <= end);
+                let before = said.get(tp).copied();
+                // The end of an epoch that is still led moves on, which is as good.
+                if before.is_some_and(|b| b == *end || (is_reached(b) && is_reached(*end))) {
+                    agreed.insert(tp.clone(), *end);
+                }
+            }
+            // Who is not answered for has vanished.
+            open.retain(|tp, _| ends.contains_key(tp) && !agreed.contains_key(tp));
+            if open.is_empty() {
+                return Ok(agreed);
+            }
+            if !said.is_empty() {
+                tracing::warn!(partitions = open.len(), "two answers about epochs differ");
+                self.distrust_all();
+            }
+            said = ends;
+        }
+        Err(Error::unavailable(
+            "KAFKA_ANSWER_MALFORMED",
+            format!(
+                "No two answers about the ends of leader epochs agree for {}.",
+                crate::loss::list(open.keys())
+            ),
+        ))
     }
 
     async fn ask_leaders(
@@ -149,8 +236,19 @@ impl Cluster {
             }
         };
         let (mut offsets, mut failure) = (BTreeMap::new(), None);
+        if !are_distinct(&answered, group) {
+            // One of the rows is another partition's, and which one no checksum tells.
+            self.distrust(leader);
+            let error = Error::unavailable(
+                "KAFKA_ANSWER_MALFORMED",
+                format!("Broker {leader} answers for partitions that were not asked for."),
+            );
+            return (offsets, Some(error));
+        }
         for (tp, code, offset) in answered {
             match ResponseError::try_from_code(code) {
+                // Only a time may be behind all records; a log always has a start and an end.
+                None if offset < 0 && question.is_of_log(group.get(&tp)) => {}
                 None => {
                     offsets.insert(tp, offset);
                 }
@@ -163,7 +261,7 @@ impl Cluster {
         if failure.is_none() && group.keys().any(|tp| !offsets.contains_key(tp)) {
             failure = Some(Error::unavailable(
                 "KAFKA_ANSWER_MALFORMED",
-                format!("Broker {leader} answers for fewer partitions than were asked for."),
+                format!("Broker {leader} has no answer for some partitions that were asked for."),
             ));
         }
         (offsets, failure)
@@ -236,6 +334,23 @@ enum Question {
     Timestamp,
     Written,
     LeaderEpoch,
+}
+
+impl Question {
+    /// Whether the start or the end of a log is asked for.
+    fn is_of_log(self, wanted: Option<&i64>) -> bool {
+        match self {
+            Question::Timestamp => wanted.is_some_and(|w| *w < 0),
+            Question::Written => true,
+            Question::LeaderEpoch => false,
+        }
+    }
+}
+
+/// Whether rows are of partitions that were asked for, each once.
+fn are_distinct(rows: &[OffsetRow], asked: &BTreeMap<TopicPartition, i64>) -> bool {
+    let mut seen = std::collections::BTreeSet::new();
+    rows.iter().all(|(tp, ..)| asked.contains_key(tp) && seen.insert(tp))
 }
 
 pub(crate) fn offset_rows(answer: &ListOffsetsResponse) -> Vec<OffsetRow> {

@@ -146,7 +146,9 @@ impl Fetcher {
             if let (Some(known), Some(now)) = (state.id, metadata.topic_id(&tp.topic))
                 && known != now
             {
-                self.recreated(&state, now)?;
+                if self.recreated(&mut state, now)? {
+                    later.push(state);
+                }
                 continue;
             }
             state.epoch = partition.epoch;

@@ -43,6 +43,8 @@ pub(crate) struct Doubts {
     pub(crate) moved: u32,
     /// The partition does not exist.
     pub(crate) missing: u32,
+    /// The topic is said to have this id.
+    pub(crate) recreated: Option<Uuid>,
     /// The offset does not exist.
     pub(crate) out_of_range: u32,
     /// The bytes are damaged.

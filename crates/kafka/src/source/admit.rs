@@ -1,6 +1,7 @@
 //! Admission: what the next batch reads.
 
 use super::{KafkaSource, position};
+use crate::client::Reached;
 use crate::config::Isolation;
 use crate::detail::Detail;
 use crate::limits::{byte_limit, must_wait, rate_limit};
@@ -23,9 +24,15 @@ struct Behind {
 }
 
 impl KafkaSource {
-    /// Fixes the ends of an `AvailableNow` run.
+    /// Fixes the ends of an `AvailableNow` run. Of two looks the higher end counts: where an
+    /// answer broke on the way, the run would end before what it was started for.
     pub(super) async fn pin(&self) -> Result<()> {
-        let seen = snapshot::take(&self.cluster, &self.config).await?;
+        let nothing = PartitionOffsets::new();
+        let mut seen = snapshot::take(&self.cluster, &self.config, &nothing).await?;
+        let again = snapshot::take(&self.cluster, &self.config, &nothing).await?;
+        for (tp, end) in &mut seen.latest {
+            *end = (*end).max(again.latest.get(tp).copied().unwrap_or(*end));
+        }
         self.remember_ids(&seen.metadata);
         self.state.lock().pinned = Some(seen.latest);
         Ok(())
@@ -87,20 +94,25 @@ impl KafkaSource {
         detail: Option<&Detail>,
     ) -> Result<(Snapshot, Behind)> {
         let mut attempt = 1;
+        let pinned = self.state.lock().pinned.clone().unwrap_or_default();
+        // One answer may have broken on the way.
+        let attempts = self.config.offset_attempts.max(2);
         loop {
-            let seen = snapshot::take(&self.cluster, &self.config).await?;
+            let seen = snapshot::take(&self.cluster, &self.config, start).await?;
             let behind = self.behind(start, detail, &seen).await?;
             let is_odd = start.iter().any(|(tp, from)| {
-                seen.latest.get(tp).is_some_and(|latest| latest < from)
+                let least = pinned.get(tp).unwrap_or(from).max(from);
+                seen.latest.get(tp).is_some_and(|latest| latest < least)
                     && !behind.waiting.contains(tp)
                     && !behind.truncated.contains_key(tp)
                     && !self.is_recreated(tp, detail, &seen)
             });
-            if !is_odd || attempt >= self.config.offset_attempts {
+            if !is_odd || attempt >= attempts {
                 return Ok((seen, behind));
             }
             tracing::warn!(attempt, "a partition ends before the offset reached; asking again");
             attempt += 1;
+            self.cluster.distrust_all();
             tokio::time::sleep(self.config.offset_retry_interval).await;
         }
     }
@@ -136,7 +148,7 @@ impl KafkaSource {
                 continue;
             }
             if known < now {
-                asked.insert(tp.clone(), i64::from(known));
+                asked.insert(tp.clone(), Reached { epoch: known, offset: *from });
             } else if known == now && seen.latest.get(tp).is_some_and(|latest| latest < from) {
                 behind.waiting.insert(tp.clone());
             }
@@ -239,7 +251,15 @@ impl KafkaSource {
         start: &PartitionOffsets,
         end: &PartitionOffsets,
     ) -> Result<SourceRange> {
-        let seen = snapshot::take(&self.cluster, &self.config).await?;
+        let mut seen = snapshot::take(&self.cluster, &self.config, start).await?;
+        let is_beyond = |seen: &Snapshot| {
+            end.iter().any(|(tp, end)| seen.latest.get(tp).is_some_and(|latest| latest < end))
+        };
+        if is_beyond(&seen) {
+            // One answer may have broken on the way.
+            self.cluster.distrust_all();
+            seen = snapshot::take(&self.cluster, &self.config, start).await?;
+        }
         let ids = self.state.lock().ids.clone();
         let added: Vec<&TopicPartition> =
             end.keys().filter(|tp| !start.contains_key(*tp)).collect();

@@ -14,7 +14,8 @@ impl KafkaSource {
     /// Spark's classes for start and end that do not fit together, `KAFKA_TOPIC_UNKNOWN`,
     /// `KAFKA_UNREACHABLE` and its like.
     pub async fn batch_range(&self) -> Result<SourceRange> {
-        let (mut metadata, partitions) = snapshot::discover(&self.cluster, &self.config).await?;
+        let (mut metadata, partitions) =
+            snapshot::discover_agreed(&self.cluster, &self.config).await?;
         let limits = |limit, is_start| self.limit_offsets(limit, is_start, &metadata, &partitions);
         let start = limits(&self.config.starting, true).await?;
         let end = limits(&self.config.ending, false).await?;

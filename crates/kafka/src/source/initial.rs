@@ -14,7 +14,8 @@ type PartitionOffsets = BTreeMap<TopicPartition, i64>;
 impl KafkaSource {
     /// The offsets a new stream starts from.
     pub(super) async fn initial_offsets(&self) -> Result<PartitionOffsets> {
-        let (mut metadata, partitions) = snapshot::discover(&self.cluster, &self.config).await?;
+        let (mut metadata, partitions) =
+            snapshot::discover_agreed(&self.cluster, &self.config).await?;
         self.remember_ids(&metadata);
         let wanted =
             self.limit_offsets(&self.config.starting, true, &metadata, &partitions).await?;
@@ -63,7 +64,7 @@ impl KafkaSource {
         is_start: bool,
         metadata: &crate::client::Metadata,
     ) -> Result<PartitionOffsets> {
-        let mut found = self.cluster.list_offsets(metadata, timestamps).await?;
+        let mut found = self.cluster.list_offsets_agreed(metadata, timestamps).await?.offsets;
         for (tp, offset) in found.iter_mut().filter(|(_, offset)| **offset < 0) {
             if is_start && self.config.no_match == NoMatch::Error {
                 let timestamp = timestamps.get(tp).copied().unwrap_or_default();

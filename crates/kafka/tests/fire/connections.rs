@@ -161,6 +161,54 @@ async fn no_flipped_bit_of_an_answer_gets_through_or_stops_the_next_read() {
     assert_eq!(to_rows(&batches(&source, &range).await.unwrap()), sound);
 }
 
+/// The whole of it is on the embedded broker (`it/flips.rs`); here Apache Kafka's own answers.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_flipped_bit_of_a_plan_loses_or_repeats_a_record() {
+    let Some(brokers) = one() else { return };
+    Admin::connect(&brokers).await.create_topic("flipped-plan", 2).await;
+    for partition in 0..2 {
+        fill(&brokers, "flipped-plan", partition, 60, 20).await;
+    }
+    let proxy = Proxy::start(&brokers).await;
+    let at = proxy.bootstrap_servers();
+    let brief = [
+        IMPATIENT[0],
+        IMPATIENT[1],
+        ("kafka.default.api.timeout.ms", "1500"),
+        ("kafkaConsumer.pollTimeoutMs", "1500"),
+    ];
+    for loss in ["true", "false"] {
+        let options = [&brief[..], &[("failOnDataLoss", loss)]].concat();
+        let limited = [&options[..], &[("maxOffsetsPerTrigger", "60")]].concat();
+        let first = source(&at, "flipped-plan", &limited);
+        let first = Follower::start(first).await.plan().await.unwrap().unwrap();
+        for (api, answers) in [(ApiKey::Metadata, 3), (ApiKey::ListOffsets, 3)] {
+            for after in 0..answers {
+                for bit in (after..proxy.answer_bits(api)).step_by(31) {
+                    let source = source(&at, "flipped-plan", &options);
+                    let mut follower = Follower::after(source.clone(), &first);
+                    proxy.add(Rule::on(api, Fault::FlipInAnswer(bit)).after(after).times(1));
+                    let planned = match follower.plan().await {
+                        Ok(planned) => planned,
+                        Err(error) => {
+                            assert!(error.code().starts_with("KAFKA_"), "bit {bit}: {error}");
+                            None
+                        }
+                    };
+                    // What was planned is read, whatever it took to plan it.
+                    proxy.pass();
+                    if let Some(range) = planned {
+                        follower.places = read(&source, &range).await.unwrap();
+                    }
+                    follower.drain().await.unwrap();
+                    same(follower.places, span(0, 30..60).chain(span(1, 30..60)));
+                    assert_eq!(source.metrics().data_loss, 0, "bit {bit} of {api:?} {after}");
+                }
+            }
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bytes_that_stay_corrupt_are_named_with_their_place() {
     let Some((_, proxy, source, range)) = one_batch("corrupt", &[]).await else { return };

@@ -297,14 +297,14 @@ async fn asked(broker: &Broker, source: &KafkaSource, start: &str, api: ApiKey) 
 }
 
 #[tokio::test]
-async fn what_makes_sense_is_asked_for_once() {
+async fn what_makes_sense_is_asked_for_once_and_a_new_end_twice() {
     let broker = broker(&[("t", 1)]);
     let at = broker.bootstrap_servers();
     produce(&at, "t", 0, 0, 10).await;
     let patient = source(&at, &[ALL, ("fetchOffset.numRetries", "30")]);
-    for start in [r#"{"t":{"0":10}}"#, r#"{"t":{"0":4}}"#] {
+    for (start, requests) in [(r#"{"t":{"0":10}}"#, 2), (r#"{"t":{"0":4}}"#, 3)] {
         let lists = asked(&broker, &patient, start, ApiKey::ListOffsets).await;
-        assert_eq!(lists, 2, "first and last offsets from {start}");
+        assert_eq!(lists, requests, "first and last offsets from {start}, an end behind it twice");
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod admission;
 mod faults;
+mod flips;
 mod loss;
 mod positions;
 mod reading;

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::io;
 
 /// Length of the correlation id in front of every answer.
-const CORRELATION: usize = 4;
+pub(super) const CORRELATION: usize = 4;
 
 /// What a request asked for.
 #[derive(Debug, Clone, Copy)]
@@ -59,7 +59,9 @@ pub(super) fn readdressed(
     }
     if asked.is(ApiKey::FindCoordinator) {
         return change(frame, asked.version, |answer: &mut FindCoordinatorResponse| {
-            if let Some((host, port)) = here(answer.node_id.0) {
+            // Newer answers are a list, and the fields of older ones cannot be written with it.
+            let single = here(answer.node_id.0).filter(|_| answer.coordinators.is_empty());
+            if let Some((host, port)) = single {
                 (answer.host, answer.port) = (host, i32::from(port));
             }
             for coordinator in &mut answer.coordinators {

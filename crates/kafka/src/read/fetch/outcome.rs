@@ -2,7 +2,7 @@
 //! lost records.
 
 use super::Fetcher;
-use crate::client::{AT_END, AT_START, Metadata, broker_error, is_retriable};
+use crate::client::{AT_END, AT_START, Metadata, Reached, broker_error, is_retriable};
 use crate::config::Isolation;
 use crate::loss;
 use crate::metrics::add;
@@ -141,7 +141,9 @@ impl Fetcher {
             return Ok(Verdict::Moved);
         }
         let ask = |offset| BTreeMap::from([(tp.clone(), offset)]);
-        let first = cluster.list_offsets(&metadata, &ask(AT_START)).await?.get(&tp).copied();
+        // A start that broke on the way would skip what is still there.
+        let first = cluster.list_offsets_agreed(&metadata, &ask(AT_START)).await?;
+        let first = first.offsets.get(&tp).copied();
         let last = cluster.list_offsets(&metadata, &ask(AT_END)).await?.get(&tp).copied();
         let (Some(first), Some(last)) = (first, last) else { return Ok(Verdict::Moved) };
         let range = (state.next, state.last_end());
@@ -157,7 +159,7 @@ impl Fetcher {
             return Ok(if to >= state.end { Verdict::Done } else { Verdict::Fed });
         }
         state.doubts.out_of_range = state.doubts.out_of_range.saturating_add(1);
-        if state.next < last || state.doubts.out_of_range < config.offset_attempts {
+        if state.next < last || state.doubts.out_of_range < config.offset_attempts.max(2) {
             return Ok(Verdict::Moved);
         }
         let why = format!("The log ends at {last}.");
@@ -178,10 +180,12 @@ impl Fetcher {
         metadata: &Metadata,
         states: &mut [PartitionState],
     ) -> Result<()> {
-        let asked: BTreeMap<TopicPartition, i64> = states
+        let asked: BTreeMap<TopicPartition, Reached> = states
             .iter()
             .filter_map(|s| match (s.sound_epoch, s.epoch) {
-                (Some(sound), Some(now)) if sound < now => Some((s.tp(), i64::from(sound))),
+                (Some(epoch), Some(now)) if epoch < now => {
+                    Some((s.tp(), Reached { epoch, offset: s.last_end() }))
+                }
                 _ => None,
             })
             .collect();
@@ -221,8 +225,13 @@ impl Fetcher {
         Ok(false)
     }
 
-    /// The topic has another id than the one the batch was planned with.
-    pub(super) fn recreated(&self, state: &PartitionState, now: Uuid) -> Result<()> {
+    /// The topic has another id than the one the batch was planned with; `true` to ask again: one
+    /// answer may have broken on the way.
+    pub(super) fn recreated(&self, state: &mut PartitionState, now: Uuid) -> Result<bool> {
+        if state.doubts.recreated.replace(now) != Some(now) {
+            self.source.cluster.distrust_all();
+            return Ok(true);
+        }
         let known = state.id.map(|id| id.to_string()).unwrap_or_default();
         if self.source.config.fail_on_data_loss {
             let error = loss::topic_recreated(&state.origin.topic, &known, &now.to_string());
@@ -230,6 +239,6 @@ impl Fetcher {
         }
         add(&self.source.counters.data_loss, 1);
         tracing::warn!(partition = %state.tp(), from = state.next, "the topic was recreated");
-        Ok(())
+        Ok(false)
     }
 }
