@@ -226,6 +226,7 @@ fn as_ordinary_user(test: &str) {
 }
 
 #[tokio::test]
+#[allow(clippy::disallowed_methods)]
 async fn an_unwritable_directory_is_an_error_and_no_doubt() {
     use std::{fs::Permissions, os::unix::fs::PermissionsExt as _};
     let dir = tempfile::tempdir().unwrap();
