@@ -142,6 +142,9 @@ async fn diagnosis(store: &dyn Store, sinks: &[&dyn Sink]) -> Result<(Vec<Findin
             "Name the table, and its dead letters if it has any, with `--table`.",
         ));
     }
+    if diagnosis.findings.iter().any(|finding| finding.repairs.is_empty()) {
+        diagnosis.findings.extend(not_found(sinks));
+    }
     diagnosis.findings.extend(findings::claims(&scan));
     diagnosis.findings.extend(findings::ledger(store, &scan, query).await?);
     diagnosis.findings.extend(findings::starts(store, &scan).await?);
@@ -171,6 +174,20 @@ async fn foretell(
         diagnosis.add_refusal(&error);
     }
     Ok(())
+}
+
+/// Sinks that are not where they were looked for. A flow that has not committed anything has none
+/// yet; but nothing is proven by their silence.
+fn not_found(sinks: &[&dyn Sink]) -> Option<Finding> {
+    let missing = sinks.iter().filter(|sink| !sink.is_there());
+    let missing: Vec<String> = missing.map(|sink| sink.describe()).collect();
+    let what = format!("What {} holds is not known.", missing.join(" and what "));
+    let advice = "If the table was moved, or its disk is not mounted, bring it back or name its place \
+                  with `--table`, and ask again; nothing is deleted until it has been asked. If it \
+                  is lost, restore it from a backup, or start over with `millstream run \
+                  --full-refresh`. If no run has ever committed to it, move the checkpoint away and \
+                  run again.";
+    (!missing.is_empty()).then(|| Finding::new("CHECKPOINT_TABLE_NOT_FOUND", what, advice))
 }
 
 /// `metadata` with an id that no other file has. The tables say which of the two is right.
@@ -211,7 +228,7 @@ async fn evidence(query: QueryId, batches: &[BatchId], sinks: &[&dyn Sink]) -> R
     let mut evidence = Evidence::default();
     for sink in sinks.iter().filter(|sink| sink.is_exactly_once()) {
         let mut said = BTreeMap::new();
-        for batch in batches {
+        for batch in batches.iter().filter(|_| sink.is_there()) {
             said.insert(*batch, sink.probe(query, *batch).await?);
         }
         evidence.sinks.push(said);

@@ -135,10 +135,11 @@ impl Checkpoint {
         self.store.describe()
     }
 
-    /// P10: whether this run still has the highest epoch.
+    /// P4 and P10: whether this run still has the highest epoch.
     ///
     /// # Errors
-    /// `RUN_FENCED` if a newer run has claimed the checkpoint.
+    /// `RUN_FENCED` if a newer run has claimed the checkpoint, `CHECKPOINT_GONE` if the claim of this
+    /// run is there no more.
     pub async fn check_lease(&self) -> Result<()> {
         // Every name counts, not only the next one: old claims are deleted.
         let newest = paths::numbers(&self.store.list(paths::LEASES).await?).pop();
@@ -149,6 +150,22 @@ impl Checkpoint {
                 format!("A newer run has taken over the checkpoint {}.", self.describe()),
             )
             .cure("This run stops; do not restart it while the other one runs."));
+        }
+        // Only a newer claim deletes this one. Going on would fill a directory that somebody has
+        // taken away, or put back from an older copy.
+        if newest != Some(self.epoch.0) {
+            return Err(Error::new(
+                ErrorKind::Conflict,
+                "CHECKPOINT_GONE",
+                format!(
+                    "The checkpoint {} was deleted, moved or replaced while this run used it.",
+                    self.describe()
+                ),
+            )
+            .cure(
+                "The tables have every batch that was reported. Put the checkpoint back as it was, or \
+                 make it anew: millstream checkpoint rebuild.",
+            ));
         }
         Ok(())
     }

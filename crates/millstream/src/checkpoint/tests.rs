@@ -178,6 +178,18 @@ async fn a_newer_claim_fences_older_ones_however_many_came_between() {
 }
 
 #[tokio::test]
+async fn a_run_whose_claim_is_gone_stops() {
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    let checkpoint = Checkpoint::open_in(store.clone(), run(), &env()).await.unwrap();
+    checkpoint.check_lease().await.unwrap();
+    for name in store.list(paths::LEASES).await.unwrap() {
+        store.delete(&format!("{}/{name}", paths::LEASES)).await.unwrap();
+    }
+    let error = checkpoint.check_lease().await.unwrap_err();
+    assert_eq!((error.code(), error.kind()), ("CHECKPOINT_GONE", ErrorKind::Conflict));
+}
+
+#[tokio::test]
 async fn whoever_creates_offsets_first_has_fixed_the_batch() {
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
     let first = Checkpoint::open_in(store.clone(), run(), &env()).await.unwrap();

@@ -8,6 +8,7 @@ use millstream_core::log::Metadata;
 use millstream_core::protocol::paths;
 use millstream_core::{Error, Result};
 use millstream_delta::{DeltaTable, MARK_SUFFIX};
+use millstream_store::{Operation, io_error};
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 
@@ -104,18 +105,11 @@ pub fn check_history(flows: &[PipelineFlow], storage: &Path, new_flows: &[String
     for flow in flows {
         let dir = flow.table_path(storage)?;
         check_case(flow, storage)?;
-        let is_new = !has_checkpoint(&flow.checkpoint_path(storage));
+        let is_new = !has_checkpoint(&flow.checkpoint_path(storage))?;
         if !is_new || new_flows.iter().any(|name| name.eq_ignore_ascii_case(&flow.name)) {
             continue;
         }
-        let Some(table) = DeltaTable::open(&dir)? else { continue };
-        // Spark's streams, and other writers with batches of their own, are no flow of ours.
-        let mut strangers: BTreeMap<String, Option<String>> = table
-            .txns()
-            .keys()
-            .filter_map(|app| app.strip_suffix(MARK_SUFFIX))
-            .map(|app| (app.to_owned(), None))
-            .collect();
+        let mut strangers = queries_in(&dir)?;
         for (name, query) in checkpoints_of(&flow.table.name, storage)? {
             let app = query.to_string();
             let still_here =
@@ -126,8 +120,22 @@ pub fn check_history(flows: &[PipelineFlow], storage: &Path, new_flows: &[String
                 *holder = Some(name);
             }
         }
+        let mut place = format!("the table `{}`", flow.table.name);
+        // A crash may have left the first batch in the dead letters alone, which a flow of another
+        // pipeline may write as well.
+        if let (true, Some(letters)) = (strangers.is_empty(), flow.dead_letter_path(storage)?) {
+            strangers = queries_in(&letters)?;
+            if !strangers.is_empty() {
+                for table in names(&storage.join(CHECKPOINTS))? {
+                    for (_, query) in checkpoints_of(&table, storage)? {
+                        strangers.remove(&query.to_string());
+                    }
+                }
+            }
+            place = format!("the dead letters of `{}`", flow.table.name);
+        }
         if !strangers.is_empty() {
-            return Err(others(flow, storage, &strangers));
+            return Err(others(flow, storage, &place, &strangers));
         }
     }
     Ok(())
@@ -135,17 +143,46 @@ pub fn check_history(flows: &[PipelineFlow], storage: &Path, new_flows: &[String
 
 /// Whether anything of a checkpoint is there. Logs without `metadata` are a damaged one, which the
 /// start refuses as that.
-fn has_checkpoint(dir: &Path) -> bool {
-    let logs = [paths::OFFSETS, paths::COMMITS, paths::SOURCES, paths::LEASES, paths::INTENTS];
-    let is_filled = |log: &str| {
-        std::fs::read_dir(dir.join(log)).is_ok_and(|mut entries| entries.next().is_some())
+fn has_checkpoint(dir: &Path) -> Result<bool> {
+    for log in [paths::OFFSETS, paths::COMMITS, paths::SOURCES, paths::LEASES, paths::INTENTS] {
+        if !names(&dir.join(log))?.is_empty() {
+            return Ok(true);
+        }
+    }
+    let metadata = dir.join(paths::METADATA);
+    metadata.try_exists().map_err(|e| io_error(Operation::Read, &metadata, e))
+}
+
+/// Names in a directory, but for those that begin with a period; none where there is no directory.
+/// One that may not be read is not empty.
+fn names(dir: &Path) -> Result<Vec<String>> {
+    use std::io::ErrorKind::{NotADirectory, NotFound};
+    let unreadable = |e| io_error(Operation::Read, dir, e);
+    let entries = match std::fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(e) if matches!(e.kind(), NotFound | NotADirectory) => return Ok(Vec::new()),
+        Err(e) => return Err(unreadable(e)),
     };
-    dir.join(paths::METADATA).exists() || logs.into_iter().any(is_filled)
+    let mut names = Vec::new();
+    for entry in entries {
+        names.push(entry.map_err(unreadable)?.file_name().to_string_lossy().into_owned());
+    }
+    names.retain(|name| !name.starts_with('.'));
+    Ok(names)
+}
+
+/// The queries whose batches a table has. Spark's streams, and other writers with batches of their
+/// own, are no flow of ours.
+fn queries_in(dir: &Path) -> Result<BTreeMap<String, Option<String>>> {
+    let Some(table) = DeltaTable::open(dir)? else { return Ok(BTreeMap::new()) };
+    let apps = table.txns().into_keys().filter_map(|app| app.strip_suffix(MARK_SUFFIX));
+    Ok(apps.map(|app| (app.to_owned(), None)).collect())
 }
 
 fn others(
     flow: &PipelineFlow,
     storage: &Path,
+    place: &str,
     strangers: &BTreeMap<String, Option<String>>,
 ) -> Error {
     let list: Vec<String> = strangers
@@ -159,10 +196,9 @@ fn others(
     Error::invalid(
         "TABLE_HAS_OTHER_QUERIES",
         format!(
-            "Flow `{}` has no checkpoint yet, and the table `{}` already has batches of {}. \
+            "Flow `{}` has no checkpoint yet, and {place} already has batches of {}. \
              Starting at the beginning may write the same records once more.",
             flow.name,
-            flow.table.name,
             list.join(", ")
         ),
     )
@@ -178,15 +214,19 @@ fn others(
 /// Flows of a table that have a checkpoint, whether or not the pipeline still has them.
 fn checkpoints_of(table: &str, storage: &Path) -> Result<Vec<(String, QueryId)>> {
     let mut found = Vec::new();
-    let Ok(entries) = std::fs::read_dir(storage.join(CHECKPOINTS).join(table)) else {
-        return Ok(found);
-    };
-    for entry in entries.flatten() {
-        let path = entry.path().join("metadata");
-        let Ok(bytes) = std::fs::read(&path) else { continue };
+    let dir = storage.join(CHECKPOINTS).join(table);
+    for name in names(&dir)? {
+        let path = dir.join(&name).join(paths::METADATA);
+        let bytes = match std::fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(e) if e.kind() == std::io::ErrorKind::PermissionDenied => {
+                return Err(io_error(Operation::Read, &path, e));
+            }
+            Err(_) => continue,
+        };
         let metadata =
             Metadata::decode(&bytes).map_err(|e| e.context(path.display().to_string()))?;
-        found.push((entry.file_name().to_string_lossy().into_owned(), metadata.id));
+        found.push((name, metadata.id));
     }
     Ok(found)
 }

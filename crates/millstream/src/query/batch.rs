@@ -134,6 +134,7 @@ impl Run {
             }
         }
         point("P14", Moment::After, batch.0);
+        self.note_batches_of_others().await?;
         point("P15", Moment::Before, batch.0);
         if let Err(error) = self.checkpoint.purge(batch, self.flow.batches_to_retain).await {
             tracing::warn!(%batch, %error, "the checkpoint was not purged");

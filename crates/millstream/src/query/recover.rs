@@ -175,7 +175,8 @@ impl Run {
         let completed = scan.newest_commits();
         point("P2", Moment::Inside, 0);
         let mut facts = self.facts(&scan).await?;
-        if makes(Mistake::ForgetProbe) || makes(Mistake::BlindRepeat) {
+        let is_in_doubt = newest != completed;
+        if is_in_doubt && (makes(Mistake::ForgetProbe) || makes(Mistake::BlindRepeat)) {
             facts.sinks.iter_mut().for_each(|sink| sink.newest = Probe::Absent);
         }
         let step = decide(&facts);
@@ -188,9 +189,7 @@ impl Run {
         }
         tracing::debug!(?step, "recovered");
         self.stand_before(newest, completed).await?;
-        if let Some(completed) = completed {
-            self.checkpoint.note_batches_of_others(completed).await?;
-        }
+        self.at.unnoted = completed;
         let mut watch = Stopwatch::start(&self.env);
         match step {
             Step::Plan { .. } | Step::Stop { .. } | Step::Refuse(_) => return Ok(false),

@@ -35,6 +35,9 @@ pub(crate) struct Standing {
     pub(crate) positions: Vec<Position>,
     /// The batch before, where another engine planned it: nothing repeats what its `offsets/N` says.
     pub(crate) unrepeated: Option<BatchId>,
+    /// The newest batch that was there at the start, as long as it is not seen to that the batches
+    /// up to it, which may be another engine's, have their history.
+    pub(crate) unnoted: Option<BatchId>,
     /// What every source remembered with the batch before.
     pub(crate) details: Vec<Option<Value>>,
     /// Digest of the batch before.
@@ -140,8 +143,19 @@ impl Run {
             }));
         }
         watch.lap("latestOffset");
+        // The sources know the positions that the batches of others end with.
+        self.note_batches_of_others().await?;
         point("P3", Moment::After, batch);
         Ok(found.then_some(ranges))
+    }
+
+    /// Once a run: what another engine completed before it gets its history, before its files are
+    /// purged, and not before something has agreed with them: a refused run changes nothing.
+    pub(super) async fn note_batches_of_others(&mut self) -> Result<()> {
+        match self.at.unnoted.take() {
+            Some(newest) => self.checkpoint.note_batches_of_others(newest).await,
+            None => Ok(()),
+        }
     }
 
     /// P4: fixes the batch. From here on it is done exactly as logged, by whichever run.
@@ -175,6 +189,7 @@ impl Run {
         // CRASH: dying before offsets/N leaves an intent that nobody names; it is purged.
         // CRASH: dying after it leaves a batch in doubt, which recovery executes as logged.
         point("P4", Moment::Before, batch.0);
+        self.checkpoint.check_lease().await?;
         let logged = self.checkpoint.log_intent(intent, metadata).await?;
         point("P4", Moment::After, batch.0);
         watch.lap("walCommit");

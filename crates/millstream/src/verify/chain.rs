@@ -99,7 +99,7 @@ fn ends(
         }
         (Some(newest), completed) if completed != Some(newest) => findings.push(Finding::note(
             newest,
-            "committed, not completed: the next run completes it without executing it again",
+            "committed, not completed: the next run finishes it (`checkpoint doctor` says whether it can)",
         )),
         _ => (),
     }
