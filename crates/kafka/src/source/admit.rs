@@ -244,6 +244,24 @@ impl KafkaSource {
         Ok(SourceRange { start: position(&from)?, end: position(end)?, detail: detail.to_json() })
     }
 
+    /// A snapshot for a batch whose ends are fixed. A log that ends below one of them is looked at
+    /// again: one answer may have broken on the way.
+    async fn look_for_ends(
+        &self,
+        start: &PartitionOffsets,
+        end: &PartitionOffsets,
+    ) -> Result<Snapshot> {
+        let seen = snapshot::take(&self.cluster, &self.config, start).await?;
+        let is_below = |(tp, end): (&TopicPartition, &i64)| {
+            seen.latest.get(tp).is_some_and(|latest| latest < end)
+        };
+        if !end.iter().any(is_below) {
+            return Ok(seen);
+        }
+        self.cluster.distrust_all();
+        snapshot::take(&self.cluster, &self.config, start).await
+    }
+
     /// The range of a batch whose ends another engine fixed: Spark's rules of planning between
     /// two positions.
     pub(super) async fn range_of_ends(
@@ -251,15 +269,7 @@ impl KafkaSource {
         start: &PartitionOffsets,
         end: &PartitionOffsets,
     ) -> Result<SourceRange> {
-        let mut seen = snapshot::take(&self.cluster, &self.config, start).await?;
-        let is_beyond = |seen: &Snapshot| {
-            end.iter().any(|(tp, end)| seen.latest.get(tp).is_some_and(|latest| latest < end))
-        };
-        if is_beyond(&seen) {
-            // One answer may have broken on the way.
-            self.cluster.distrust_all();
-            seen = snapshot::take(&self.cluster, &self.config, start).await?;
-        }
+        let seen = self.look_for_ends(start, end).await?;
         let ids = self.state.lock().ids.clone();
         let added: Vec<&TopicPartition> =
             end.keys().filter(|tp| !start.contains_key(*tp)).collect();
