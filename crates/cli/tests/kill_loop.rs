@@ -19,8 +19,9 @@ use millstream_testkit::{
 use millstream_wire::Codec;
 use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
+use serde_json::Value;
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -35,6 +36,8 @@ const PAUSE: Duration = Duration::from_millis(60);
 /// One record in so many is malformed, one in so many a tombstone.
 const MALFORMED: u64 = 50;
 const TOMBSTONE: u64 = 97;
+/// Rows listed of each table that are not what was produced.
+const ALTERED_LISTED_MAX: usize = 20;
 
 fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
@@ -157,8 +160,43 @@ async fn kill_at_random_moments(
     broker_kills
 }
 
-fn rows(table: PathBuf) -> Vec<(i32, i64)> {
-    reader::pairs(&table, "partition", "offset").expect("the independent reader reads the table")
+/// Partition and offset of every row of a table, and the first few rows that are not what was
+/// produced there, or belong to the other table.
+fn rows(table: &Path, is_letters: bool) -> (Vec<(i32, i64)>, Vec<String>) {
+    let values: &[&str] = if is_letters { &["value"] } else { &["order_id", "amount"] };
+    let columns = [&["partition", "offset"], values].concat();
+    let rows = reader::rows(table, &columns).expect("the independent reader reads the table");
+    let (mut places, mut altered) = (Vec::with_capacity(rows.len()), Vec::new());
+    for row in rows {
+        let partition = row["partition"].as_i64().and_then(|n| i32::try_from(n).ok());
+        let (partition, offset) = (partition.expect("a partition"), row["offset"].as_i64());
+        let offset = offset.expect("an offset");
+        places.push((partition, offset));
+        let expected = expected(partition, offset, is_letters);
+        let is_right = expected.as_ref().is_some_and(|expected| {
+            values.iter().zip(expected).all(|(name, value)| row[*name] == *value)
+        });
+        if !is_right && altered.len() < ALTERED_LISTED_MAX {
+            altered.push(format!("{row} where {expected:?} was produced"));
+        }
+    }
+    (places, altered)
+}
+
+/// The values of the row of one record, in the table for good rows or in the one for dead letters;
+/// `None` where it does not belong. What is produced is a function of partition and offset.
+fn expected(partition: i32, offset: i64, is_letters: bool) -> Option<Vec<Value>> {
+    let record = record(partition, offset.unsigned_abs());
+    let Some(value) = record.value else {
+        return (!is_letters).then(|| vec![Value::Null, Value::Null]);
+    };
+    match (serde_json::from_slice::<Value>(&value), is_letters) {
+        (Ok(order), false) => Some(vec![order["order_id"].clone(), order["amount"].clone()]),
+        (Err(_), true) => {
+            Some(vec![Value::String(value.iter().map(|byte| format!("{byte:02x}")).collect())])
+        }
+        _ => None,
+    }
 }
 
 /// Partition and offset of every record in the log, as Kafka's own consumer reads it.
@@ -203,12 +241,13 @@ struct Outcome {
     repeated: u64,
     letters: usize,
     audit: Audit,
+    altered: Vec<String>,
 }
 
 impl Outcome {
     fn report(&self, every: u64) -> serde_json::Value {
-        let Outcome { kills, broker_kills, seed, seconds, acknowledged, repeated, letters, audit } =
-            self;
+        let Outcome { kills, broker_kills, seed, seconds, acknowledged, .. } = self;
+        let Outcome { repeated, letters, audit, altered, .. } = self;
         let said = |program: &str, arguments: &[&str]| {
             let run = Command::new(program).args(arguments).current_dir(repository_root()).output();
             run.map(|o| String::from_utf8_lossy(&o.stdout).trim().to_owned()).unwrap_or_default()
@@ -225,7 +264,7 @@ impl Outcome {
             "date": said("date", &["-u", "+%F"]),
             "machine": format!("{} cores, {}", said("nproc", &[]), said("uname", &["-sm"])),
             "seconds": seconds,
-            "violations": audit.lost + audit.duplicated + audit.phantom,
+            "violations": audit.lost + audit.duplicated + audit.phantom + altered.len() as u64,
             "figures": {
                 // Where the broker was killed, two runs were.
                 "kills": kills + broker_kills,
@@ -238,6 +277,8 @@ impl Outcome {
                 "lost": audit.lost,
                 "duplicated": audit.duplicated,
                 "phantom": audit.phantom,
+                // Of those that are listed: the first few of each table.
+                "altered": altered.len(),
             },
         })
     }
@@ -275,8 +316,9 @@ async fn random_kills_lose_nothing_and_double_nothing_on_real_kafka() {
         assert!(found >= least, "{found} records in partition {partition}, {least} acknowledged");
     }
     let lake = directory.path().join("lake");
-    let good = rows(lake.join("orders"));
-    let letters = rows(lake.join("orders_dead_letters"));
+    let (good, mut altered) = rows(&lake.join("orders"), false);
+    let (letters, altered_letters) = rows(&lake.join("orders_dead_letters"), true);
+    altered.extend(altered_letters);
     assert!(!letters.is_empty(), "malformed records must become dead letters");
     let (seconds, count) = (began.elapsed().as_secs(), letters.len());
     let audit = in_log.audit(good.into_iter().chain(letters));
@@ -290,6 +332,7 @@ async fn random_kills_lose_nothing_and_double_nothing_on_real_kafka() {
         repeated,
         letters: count,
         audit,
+        altered,
     };
     let report = outcome.report(every);
     println!("kill-loop {report}");
@@ -300,4 +343,5 @@ async fn random_kills_lose_nothing_and_double_nothing_on_real_kafka() {
         std::fs::write(file, text + "\n").expect("the report is written");
     }
     outcome.audit.assert_clean();
+    assert!(outcome.altered.is_empty(), "rows that nobody produced: {:#?}", outcome.altered);
 }
