@@ -170,6 +170,12 @@ pub trait Sink: Send + Sync {
         false
     }
 
+    /// Whether the sink's own place is there to be asked. One that is not may be elsewhere, with all
+    /// its batches: that it answers [`Probe::Absent`] proves nothing.
+    fn is_there(&self) -> bool {
+        true
+    }
+
     /// Whether everything that an attempt staged is still there.
     async fn staged_is_complete(&self, _staged: &Staged) -> Result<bool> {
         Ok(true)
@@ -227,7 +233,7 @@ mod tests {
 
     #[test]
     fn a_sink_is_staged_and_complete_and_forgets_nothing_unless_it_says_so() {
-        assert!(Plain.is_staged() && !Plain.may_forget());
+        assert!(Plain.is_staged() && Plain.is_there() && !Plain.may_forget());
         let staged = Staged(serde_json::Value::Null);
         let complete = pin!(Plain.staged_is_complete(&staged));
         let answer = complete.poll(&mut Context::from_waker(Waker::noop()));
