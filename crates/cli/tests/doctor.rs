@@ -430,3 +430,44 @@ async fn staged_files_that_are_gone_with_their_table_are_foretold() {
     lake.succeed(&lake.run_arguments("pipeline.sql"));
     lake.assert_whole();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_table_that_is_not_there_proves_nothing() {
+    let Some((kafka, lake)) = four_batches().await else { return };
+    let more: Vec<TestRecord> =
+        (0..10).map(|n| TestRecord::value(format!("{{\"a\":{n}}}"))).collect();
+    kafka.producer().await.produce("topic", 0, &more, Codec::None).await;
+    let killed = lake.call(&lake.run_arguments("pipeline.sql"), Some("P11:after"));
+    assert!(!killed.status.success());
+    // The tables hold the batch, and their disk is not mounted.
+    let torn = lake.checkpoint().join(format!("offsets/{BATCHES}"));
+    empty(&torn);
+    for tables in [&["t"][..], &["t_dead_letters"], &["t", "t_dead_letters"]] {
+        for table in tables {
+            fs::rename(lake.path("lake").join(table), lake.path(table)).unwrap();
+        }
+        let said = lake.fail(&lake.doctor(&["--apply"]));
+        assert_eq!(code(&said), "CHECKPOINT_FILE_TORN", "{said}");
+        assert!(said.contains("CHECKPOINT_TABLE_NOT_FOUND") && !said.contains("done  "), "{said}");
+        assert!(said.contains("(no table is there) holds is not known"), "{said}");
+        assert!(torn.exists(), "nothing is deleted");
+        for table in tables {
+            fs::rename(lake.path(table), lake.path("lake").join(table)).unwrap();
+        }
+    }
+    let found = lake.fail(&lake.doctor(&["--apply"]));
+    assert!(found.contains("  cure      move '") && torn.exists(), "{found}");
+    fs::remove_dir_all(lake.checkpoint()).unwrap();
+    lake.succeed(&lake.rebuild(&["lake/t"]));
+    lake.succeed(&lake.run_arguments("pipeline.sql"));
+    lake.assert_once(RECORDS + 10, BATCHES);
+
+    // Before the first batch is sealed there is no table, and nothing that it could hold.
+    fs::remove_dir_all(lake.path("lake")).unwrap();
+    let killed = lake.call(&lake.run_arguments("pipeline.sql"), Some("P4:after:0"));
+    assert!(!killed.status.success());
+    empty(&lake.checkpoint().join("offsets/0"));
+    lake.succeed(&lake.doctor(&["--apply"]));
+    lake.succeed(&lake.run_arguments("pipeline.sql"));
+    lake.assert_once(RECORDS + 10, BATCHES);
+}

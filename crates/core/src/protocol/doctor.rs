@@ -134,7 +134,7 @@ impl Diagnosis {
 /// What the sinks said about some batches. Only sinks that remember belong in here.
 #[derive(Debug, Clone, Default)]
 pub struct Evidence {
-    /// One map a sink.
+    /// One map a sink; an empty one for a sink that was not found, and may hold anything.
     pub sinks: Vec<BTreeMap<BatchId, Probe>>,
 }
 
@@ -159,11 +159,22 @@ impl Evidence {
             && self.sinks.iter().all(|s| s.get(&batch).is_some_and(|p| *p != Probe::Absent))
     }
 
-    /// Whether no sink holds `batch`.
-    fn none_holds(&self, batch: BatchId) -> bool {
-        !self.sinks.is_empty()
-            && self.sinks.iter().all(|s| s.get(&batch).is_some_and(|p| *p == Probe::Absent))
+    /// Whether no sink holds `batch`. A sink that was not found counts only where none can hold it.
+    fn none_holds(&self, scan: &Scan, batch: BatchId) -> bool {
+        let lacks = |said: &BTreeMap<BatchId, Probe>| match said.is_empty() {
+            true => never_sealed(scan),
+            false => said.get(&batch) == Some(&Probe::Absent),
+        };
+        !self.sinks.is_empty() && self.sinks.iter().all(lacks)
     }
+}
+
+/// Whether nothing of the query can be in any sink: the first batch is not complete, and a commit of
+/// ours follows its sealed attempt, which is kept until the batch is.
+fn never_sealed(scan: &Scan) -> bool {
+    scan.newest_offsets() == Some(BatchId(0))
+        && scan.newest_commits().is_none()
+        && !scan.log().history
 }
 
 /// Code of logs with holes.
@@ -223,10 +234,14 @@ fn damaged(scan: &Scan, evidence: &Evidence, stateful: bool, file: &str, what: S
     );
     let (newest, completed) = (scan.newest_offsets(), scan.newest_commits());
     let (advice, repairs) = match (newest, completed) {
-        (Some(n), m) if file == paths::offsets(n) && m < Some(n) && evidence.none_holds(n) => (
-            format!("No sink holds batch {n}: without this file it is planned again."),
-            vec![Repair::Delete { path: file.to_owned() }],
-        ),
+        (Some(n), m)
+            if file == paths::offsets(n) && m < Some(n) && evidence.none_holds(scan, n) =>
+        {
+            (
+                format!("No sink holds batch {n}: without this file it is planned again."),
+                vec![Repair::Delete { path: file.to_owned() }],
+            )
+        }
         (_, Some(m)) if file == paths::commits(m) && evidence.all_hold(m) => {
             match next_watermark(scan, m, stateful) {
                 Some(next_watermark_ms) => (
@@ -239,10 +254,14 @@ fn damaged(scan: &Scan, evidence: &Evidence, stateful: bool, file: &str, what: S
                 None => (restore, Vec::new()),
             }
         }
-        (Some(n), Some(m)) if file == paths::commits(m) && n == m && evidence.none_holds(m) => (
-            format!("No sink holds batch {m}: without this file it is executed again."),
-            vec![Repair::Delete { path: file.to_owned() }],
-        ),
+        (Some(n), Some(m))
+            if file == paths::commits(m) && n == m && evidence.none_holds(scan, m) =>
+        {
+            (
+                format!("No sink holds batch {m}: without this file it is executed again."),
+                vec![Repair::Delete { path: file.to_owned() }],
+            )
+        }
         _ if file == paths::METADATA => whole_metadata(scan, restore),
         _ => (restore, Vec::new()),
     };

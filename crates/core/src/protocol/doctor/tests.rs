@@ -196,3 +196,35 @@ fn a_gap_at_the_end_is_not_a_hole_and_a_completion_needs_its_offsets() {
     assert_eq!(code(&files), Vec::<String>::new(), "it begins with batch 5");
     assert_eq!(code(&checkpoint(&[3, 5], &[3])), [HOLE, "CHECKPOINT_COMMITS_MISSING"]);
 }
+
+#[test]
+fn a_sink_that_was_not_found_proves_nothing_but_where_it_can_hold_nothing() {
+    let torn = |newest: u64, batches: &[u64], commits: &[u64]| {
+        let mut files = checkpoint(batches, commits);
+        files.insert(paths::offsets(BatchId(newest)), b"v1\n{".to_vec());
+        files
+    };
+    let says = |files: &Files, said: &[Option<Probe>]| {
+        let scan = scan(files);
+        let wanted = Evidence::wanted(&scan);
+        let sink = |probe: &Option<Probe>| match probe {
+            Some(probe) => wanted.iter().map(|batch| (*batch, probe.clone())).collect(),
+            None => BTreeMap::new(),
+        };
+        let evidence = Evidence { sinks: said.iter().map(sink).collect() };
+        diagnose(&scan, &evidence, false).repairs().cloned().collect::<Vec<_>>()
+    };
+    let (lacks, not_found) = (Some(Probe::Absent), None);
+    let first = torn(0, &[0], &[]);
+    let mut sealed = first.clone();
+    sealed.insert(format!("{}/x", paths::prepared_dir(BatchId(0))), Vec::new());
+    let later = torn(1, &[0, 1], &[0]);
+    for (files, file) in [(&first, "offsets/0"), (&sealed, "offsets/0"), (&later, "offsets/1")] {
+        assert_eq!(says(files, std::slice::from_ref(&lacks)), [delete(file)]);
+    }
+    for said in [vec![not_found.clone()], vec![lacks, not_found]] {
+        assert_eq!(says(&first, &said), [delete("offsets/0")], "no attempt was sealed");
+        assert!(says(&sealed, &said).is_empty());
+        assert!(says(&later, &said).is_empty());
+    }
+}
