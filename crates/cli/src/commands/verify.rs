@@ -3,12 +3,13 @@
 use crate::args::{PipelineArgs, ReportFormat, VerifyArgs};
 use crate::commands::pipeline::{absolute, load};
 use crate::commands::report::{blocking, json, say};
+use crate::commands::witnesses;
 use millstream::Session;
 use millstream::checkpoint::{Inspection, open_read_only};
 use millstream::plan::FlowPlan;
 use millstream::verify::{Brokers, Report, Verdict, VerifyTarget, verify, verify_with_brokers};
 use millstream_core::{Error, Result};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 /// Audits every flow and prints what was found.
@@ -80,11 +81,9 @@ async fn of_table(table: &Path, checkpoint: &Path) -> Result<VerifyTarget> {
     let table = absolute(table)?;
     let store = open_read_only(checkpoint).await?;
     let identity = Inspection::of(&*store).await?.identity;
-    let sinks = identity.as_ref().and_then(|i| i["sinks"].as_array());
-    let dead_letters = sinks
-        .filter(|sinks| sinks.len() == 2)
-        .and_then(|sinks| sinks.first())
-        .and_then(|sink| sink["path"].as_str().map(PathBuf::from))
-        .filter(|path| *path != table);
+    let dead_letters = match &identity {
+        Some(identity) => witnesses::dead_letters(checkpoint, identity, &table).await?,
+        None => None,
+    };
     Ok(VerifyTarget { checkpoint: checkpoint.to_path_buf(), table, dead_letters })
 }
