@@ -7,14 +7,15 @@
 
 use crate::commands::pipeline::absolute;
 use crate::commands::report::{blocking, say};
-use crate::commands::witnesses::DEAD_LETTERS;
+use crate::commands::witnesses::{DEAD_LETTERS, storage_of};
 use millstream::checkpoint::{Rebuild, rebuild};
+use millstream::execute::dead_letters;
 use millstream_core::contract::Position;
 use millstream_core::ids::{BatchId, Digest, QueryId};
 use millstream_core::log::Conf;
 use millstream_core::progress::timestamp;
 use millstream_core::{Error, ErrorKind, Result};
-use millstream_delta::{CommitEntry, DeltaTable};
+use millstream_delta::{CommitEntry, DeltaTable, MARK_SUFFIX};
 use millstream_store::{Access, LocalStore, Store};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -34,7 +35,8 @@ const SHUFFLE_PARTITIONS: u32 = 200;
 pub async fn run(tables: &[PathBuf], query: Option<&str>, dir: &Path) -> Result<ExitCode> {
     let wanted = query.map(parse_query).transpose()?;
     let tables = tables.iter().map(|path| absolute(path)).collect::<Result<Vec<_>>>()?;
-    let (from, places) = blocking(move || remembered(&tables, wanted)).await?;
+    let place = absolute(dir)?;
+    let (from, places) = blocking(move || remembered(&tables, &place, wanted)).await?;
     let store: Arc<dyn Store> = Arc::new(LocalStore::new(dir, Access::Owner));
     rebuild(store, &from).await?;
     say(&format!("query       {}", from.query));
@@ -57,10 +59,20 @@ fn parse_query(text: &str) -> Result<QueryId> {
 }
 
 /// What the tables remember of the query's newest batch, and which tables those are.
-fn remembered(paths: &[PathBuf], wanted: Option<QueryId>) -> Result<(Rebuild, Vec<PathBuf>)> {
-    let mut tables = Vec::with_capacity(paths.len());
+fn remembered(
+    paths: &[PathBuf],
+    dir: &Path,
+    wanted: Option<QueryId>,
+) -> Result<(Rebuild, Vec<PathBuf>)> {
+    let (mut tables, mut missing) = (Vec::with_capacity(paths.len()), Vec::new());
     for path in paths {
-        tables.push(DeltaTable::open(path)?.ok_or_else(|| no_table(path))?);
+        match DeltaTable::open(path)? {
+            Some(table) => tables.push(table),
+            None => missing.push(path.clone()),
+        }
+    }
+    if let (Some(path), true) = (missing.first(), tables.is_empty()) {
+        return Err(no_table(path, paths));
     }
     let query = match wanted {
         Some(query) => query,
@@ -68,8 +80,26 @@ fn remembered(paths: &[PathBuf], wanted: Option<QueryId>) -> Result<(Rebuild, Ve
     };
     let mut witnesses: Vec<Witness> =
         tables.into_iter().map(|table| Witness::new(table, query)).collect();
-    for path in companions(paths) {
+    // One that the user names is the query's: its first batch is missing.
+    witnesses.extend(missing.into_iter().map(Witness::unborn));
+    for path in companions(paths, dir) {
         witnesses.extend(Witness::companion(&path, query)?);
+    }
+    for table in neighbours(paths) {
+        let is_new = witnesses.iter().all(|witness| witness.path != table.path());
+        if is_new && table.txn(&query.to_string()).is_some() {
+            witnesses.push(Witness::new(table, query));
+        }
+    }
+    // Rows and dead letters of one batch: letters alone are half of it, wherever the rows belong.
+    if witnesses.iter().all(Witness::has_letters)
+        && let Some((storage, table)) = storage_of(dir)
+    {
+        let table = storage.join(table);
+        if witnesses.iter().any(|witness| witness.newest > Some(0)) {
+            return Err(letters_only(&table));
+        }
+        witnesses.push(Witness::unborn(table));
     }
     if witnesses.iter().all(|w| w.newest.is_none()) {
         let message = format!("The tables have no batch of query {query}.");
@@ -95,25 +125,79 @@ fn remembered(paths: &[PathBuf], wanted: Option<QueryId>) -> Result<(Rebuild, Ve
     Ok((from?, witnesses.into_iter().map(|w| w.path).collect()))
 }
 
-fn no_table(path: &Path) -> Error {
-    Error::invalid("REBUILD_NO_TABLE", format!("`{}` is no Delta table.", path.display()))
-        .cure("Name the table's directory; where a crash has kept its first batch away, that of its dead letters.")
+fn no_table(path: &Path, paths: &[PathBuf]) -> Error {
+    let error =
+        Error::invalid("REBUILD_NO_TABLE", format!("`{}` is no Delta table.", path.display()));
+    let is_ours = |table: &DeltaTable| table.txns().keys().any(|app| app.ends_with(MARK_SUFFIX));
+    let letters = neighbours(paths).filter(|table| is_ours(table) && has_letters(table));
+    let letters: Vec<String> =
+        letters.map(|table| format!("`{}`", table.path().display())).collect();
+    let cure = "Name the table's directory; where a crash has kept its first batch away, that of its \
+                dead letters";
+    match letters.is_empty() {
+        true => error.cure(format!("{cure}.")),
+        false => error.cure(format!(
+            "{cure}. Here, {} has dead letters of a query; as long as those may be this query's, \
+             do not begin with an empty checkpoint: it would write them once more.",
+            letters.join(" and ")
+        )),
+    }
 }
 
-/// Tables that the query may write, too, by their names: dead letters lie beside their table.
-fn companions(paths: &[PathBuf]) -> Vec<PathBuf> {
+/// The table of dead letters that were found has a place of its own, or is lost.
+fn letters_only(table: &Path) -> Error {
+    let message = format!(
+        "Only dead letters of the query were found; its rows are not at `{}`.",
+        table.display()
+    );
+    Error::invalid("REBUILD_NO_TABLE", message)
+        .cure("Name the directory of the rows' table as well, or restore it from a backup.")
+}
+
+/// Tables that the query may write, too, by their names: dead letters lie beside their table, and
+/// the checkpoint lies under the table's name.
+fn companions(paths: &[PathBuf], dir: &Path) -> Vec<PathBuf> {
     let mut found: Vec<PathBuf> = Vec::new();
     for path in paths {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let other = match name.strip_suffix(DEAD_LETTERS) {
+        found.push(match name.strip_suffix(DEAD_LETTERS) {
             Some(table) => path.with_file_name(table),
             None => path.with_file_name(format!("{name}{DEAD_LETTERS}")),
-        };
-        if !paths.contains(&other) && !found.contains(&other) {
-            found.push(other);
-        }
+        });
     }
+    found.extend(storage_of(dir).map(|(storage, table)| storage.join(table)));
+    found.sort();
+    found.dedup();
+    found.retain(|path| !paths.contains(path));
     found
+}
+
+/// Most directories beside the tables that are looked at.
+const NEIGHBOURS_MAX: usize = 1000;
+
+/// Tables that lie beside those at `paths`: dead letters have any name. One that cannot be read is
+/// said to be so, and is passed over.
+fn neighbours(paths: &[PathBuf]) -> impl Iterator<Item = DeltaTable> {
+    let parents: BTreeSet<&Path> = paths.iter().filter_map(|path| path.parent()).collect();
+    let entries = parents.into_iter().filter_map(|parent| std::fs::read_dir(parent).ok());
+    let mut dirs: Vec<PathBuf> = entries
+        .flat_map(|entries| entries.flatten().map(|entry| entry.path()))
+        .filter(|path| !paths.contains(path) && path.join("_delta_log").is_dir())
+        .take(NEIGHBOURS_MAX)
+        .collect();
+    dirs.sort();
+    dirs.into_iter().filter_map(|dir| {
+        DeltaTable::open(&dir).unwrap_or_else(|error| {
+            eprintln!("warning: `{}` is not asked: {error}", dir.display());
+            None
+        })
+    })
+}
+
+/// Whether a table has the columns of dead letters.
+fn has_letters(table: &DeltaTable) -> bool {
+    let has = |name: &str| table.schema().fields.iter().any(|field| field.name == name);
+    dead_letters::schema().fields().iter().all(|field| has(field.name()))
 }
 
 /// One table, and how far it has got.
@@ -130,6 +214,16 @@ impl Witness {
         Witness { path: table.path().to_path_buf(), table: Some(table), newest }
     }
 
+    /// A table of the query's that is not there yet.
+    fn unborn(path: PathBuf) -> Self {
+        Witness { path, table: None, newest: None }
+    }
+
+    /// Whether it is a table of dead letters.
+    fn has_letters(&self) -> bool {
+        self.table.as_ref().is_some_and(has_letters)
+    }
+
     /// The table at `path` if it is one of the query's. The table of given dead letters is one even
     /// if it has no batch: the first may be missing.
     fn companion(path: &Path, query: QueryId) -> Result<Option<Self>> {
@@ -138,9 +232,7 @@ impl Witness {
             Some(table) => {
                 Some(Witness::new(table, query)).filter(|w| w.newest.is_some() || !is_letters)
             }
-            None if !is_letters && path.is_dir() => {
-                Some(Witness { path: path.to_path_buf(), table: None, newest: None })
-            }
+            None if !is_letters && path.is_dir() => Some(Witness::unborn(path.to_path_buf())),
             None => None,
         })
     }
