@@ -3,6 +3,7 @@
 use crate::args::{SqlArgs, SqlFormat};
 use crate::commands::pipeline::{overrides, read, session, storage};
 use arrow::array::RecordBatch;
+use arrow::error::ArrowError;
 use arrow::json::LineDelimitedWriter;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use millstream_core::{Error, Result};
@@ -32,6 +33,11 @@ pub async fn run(args: &SqlArgs) -> Result<ExitCode> {
     match written.and_then(|()| Ok(out.flush()?)) {
         // Whoever reads the answer has had enough of it.
         Err(error) if closed(&*error) => Ok(ExitCode::SUCCESS),
+        Err(error) if error.is::<ArrowError>() => {
+            Err(Error::invalid("SQL_VALUE_UNPRINTABLE", "A value of the answer has no text.")
+                .caused_by(error)
+                .cure("Select something else of it, for example a CAST to BIGINT of a timestamp."))
+        }
         Err(error) => Err(Error::unavailable("OUTPUT_UNWRITABLE", "The answer cannot be written.")
             .caused_by(error)),
         Ok(()) => Ok(ExitCode::SUCCESS),
@@ -59,7 +65,9 @@ fn rows(
             .map(|c| ArrayFormatter::try_new(c.as_ref(), &format))
             .collect::<Result<Vec<_>, _>>()?;
         for row in 0..batch.num_rows() {
-            take(columns.iter().map(|c| c.value(row).to_string()).collect())?;
+            // Displayed, a value that has no text would be the words of an error.
+            let cells = columns.iter().map(|column| column.value(row).try_to_string());
+            take(cells.collect::<Result<Vec<_>, _>>()?)?;
         }
     }
     Ok(())
@@ -105,6 +113,8 @@ fn quoted(cell: &str) -> String {
 
 fn json(out: &mut impl Write, batches: &[RecordBatch]) -> Written {
     let mut writer = LineDelimitedWriter::new(out);
+    // The writer takes an error's words for the value, quotes and all.
+    rows(batches, "", |_| Ok(()))?;
     for batch in batches {
         writer.write(batch)?;
     }
@@ -114,7 +124,7 @@ fn json(out: &mut impl Write, batches: &[RecordBatch]) -> Written {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use arrow::array::{ArrayRef, Int64Array, StringArray};
+    use arrow::array::{ArrayRef, Int64Array, StringArray, TimestampMicrosecondArray};
     use std::sync::Arc;
 
     fn batch() -> RecordBatch {
@@ -139,5 +149,23 @@ mod tests {
         assert_eq!(text, "id,name\n1,\"a,\"\"b\"\"\"\n,c\n");
         let text = printed(|out| json(out, &[batch()]));
         assert_eq!(text, "{\"id\":1,\"name\":\"a,\\\"b\\\"\"}\n{\"name\":\"c\"}\n");
+    }
+    #[test]
+    fn a_value_without_a_text_is_an_error_in_every_form() {
+        let times = TimestampMicrosecondArray::from(vec![0, i64::MAX]).with_timezone("UTC");
+        let times: ArrayRef = Arc::new(times);
+        let batch = RecordBatch::try_from_iter([("time", times)]).unwrap();
+        let names = ["time".to_owned()];
+        let mut out = Vec::new();
+        let answers = [
+            table(&mut out, &names, std::slice::from_ref(&batch)),
+            csv(&mut out, &names, std::slice::from_ref(&batch)),
+            json(&mut out, std::slice::from_ref(&batch)),
+        ];
+        for answer in answers {
+            assert!(answer.unwrap_err().is::<ArrowError>());
+        }
+        let out = String::from_utf8(out).unwrap();
+        assert!(!out.contains("ERROR"), "{out}");
     }
 }
