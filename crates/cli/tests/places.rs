@@ -2,7 +2,8 @@
 //! moved or lost between two runs.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods)]
 
-use millstream_testkit::{KafkaHarness, TestRecord};
+use millstream_campaign::disk::{self, Deed, Disk};
+use millstream_testkit::{KafkaHarness, TestRecord, skip_or_fail};
 use millstream_wire::Codec;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -29,13 +30,14 @@ impl Lab {
     }
 
     fn millstream(&self, arguments: &[&str]) -> Answer {
-        let output = Command::new(env!("CARGO_BIN_EXE_millstream"))
-            .args(arguments)
-            .args(["--log-level", "warn"])
-            .current_dir(self.directory.path())
-            .stdin(Stdio::null())
-            .output()
-            .expect("the binary runs");
+        self.millstream_with(arguments, |_| {})
+    }
+
+    fn millstream_with(&self, arguments: &[&str], prepare: impl FnOnce(&mut Command)) -> Answer {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_millstream"));
+        command.args(arguments).args(["--log-level", "warn"]).current_dir(self.directory.path());
+        prepare(&mut command);
+        let output = command.stdin(Stdio::null()).output().expect("the binary runs");
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         (output.status.code(), text(&output.stdout), text(&output.stderr))
     }
@@ -249,4 +251,211 @@ async fn starting_a_table_over_never_deletes_another() {
     let answer = lab.run(&["--full-refresh", "t", "--yes"]);
     refused(&answer, "REFRESH_NOT_A_TABLE");
     assert!(lab.path("millstream-data/t/_delta_log").is_dir(), "nothing was deleted");
+}
+
+/// Five rows in three batches, and a dead letter, in a table of any name, in the last.
+const LETTERS: &str = "CREATE STREAMING TABLE t AS SELECT j.a, offset FROM ( \
+                         SELECT from_json(CAST(value AS STRING), 'a INT') AS j, offset \
+                         FROM STREAM read_kafka({k}, maxOffsetsPerTrigger => 2, deadLetter => 'd'));";
+
+async fn with_letters() -> (KafkaHarness, Lab) {
+    let kafka = KafkaHarness::embedded();
+    let lab = Lab::new(&kafka).await;
+    let torn = [TestRecord::value("{\"a\":")];
+    kafka.producer().await.produce("topic", 0, &torn, Codec::None).await;
+    lab.pipeline(LETTERS);
+    (kafka, lab)
+}
+
+impl Lab {
+    fn run_in(&self, storage: &str, more: &[&str]) -> Answer {
+        self.run(&[&["--storage", storage], more].concat())
+    }
+
+    /// Every record is there once, and `verify` has nothing to say.
+    #[track_caller]
+    fn whole(&self, storage: &str) {
+        for (table, rows) in [("t", "5"), ("d", "1")] {
+            assert_eq!(self.count(table, storage), rows, "{table}");
+            let query = format!("SELECT count(DISTINCT offset) AS n FROM {table}");
+            let arguments = ["sql", "-e", &query, "--format", "csv", "--storage", storage];
+            assert_eq!(self.millstream(&arguments).1.lines().nth(1), Some(rows), "{table}");
+        }
+        fine(&self.millstream(&["verify", "p.sql", "--storage", storage]));
+    }
+
+    fn remove(&self, name: &str) {
+        std::fs::remove_dir_all(self.path(name)).unwrap();
+    }
+
+    /// What a refresh has taken out of its place and not deleted.
+    fn leftovers(&self, storage: &str) -> Vec<PathBuf> {
+        let mut found = Vec::new();
+        let mut open = vec![self.path(storage)];
+        while let Some(dir) = open.pop() {
+            for entry in std::fs::read_dir(dir).unwrap().flatten() {
+                if entry.file_name().to_string_lossy().contains(".refresh-") {
+                    found.push(entry.path());
+                } else if entry.path().is_dir() {
+                    open.push(entry.path());
+                }
+            }
+        }
+        found
+    }
+}
+
+/// One in so many of the calls that delete files is the last; before the first of them, all are.
+const REFRESH_STRIDE: usize = 9;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn wherever_a_refresh_is_killed_no_run_goes_on_with_half_a_table() {
+    let Some(disk) = skip_or_fail("faults of the disk", Disk::compile()) else { return };
+    let (_kafka, lab) = with_letters().await;
+    fine(&lab.run_in("base", &[]));
+    lab.whole("base");
+    let refresh = ["--full-refresh", "t", "--yes"];
+    let refresh_killed_at = |call: Option<usize>| {
+        let _ = std::fs::remove_dir_all(lab.path("lake"));
+        copy(&lab.path("base"), &lab.path("lake"));
+        let log = lab.path("log");
+        let _ = std::fs::remove_file(&log);
+        let arguments = ["run", "p.sql", "--trigger", "available-now", "--progress", "none"];
+        let arguments = [&arguments[..], &["--storage", "lake"], &refresh].concat();
+        let answer = lab.millstream_with(&arguments, |command| {
+            disk.under(command, &lab.path("lake").canonicalize().unwrap(), &log);
+            if let Some(call) = call {
+                disk::arm(command, &call.to_string(), Deed::KillBefore);
+            }
+        });
+        (answer, disk::calls(&log))
+    };
+    let (answer, calls) = refresh_killed_at(None);
+    fine(&answer);
+    lab.whole("lake");
+    assert_eq!(lab.leftovers("lake"), [] as [PathBuf; 0]);
+    let is_deletion = |call: &disk::Call| {
+        call.class == "unlink" && call.path.to_string_lossy().contains(".refresh-")
+    };
+    let first = calls.iter().position(is_deletion).unwrap() + 1;
+    let last = calls.iter().rposition(is_deletion).unwrap() + 1;
+    let (mut went_on, mut refused) = (0, 0);
+    for call in (1..=first).chain((first..=last).step_by(REFRESH_STRIDE)) {
+        let (killed, _) = refresh_killed_at(Some(call));
+        assert_eq!(killed.0, None, "call {call}: {}", killed.2);
+        let next = lab.run_in("lake", &[]);
+        if next.0 == Some(0) {
+            went_on += 1;
+            lab.whole("lake");
+        } else {
+            refused += 1;
+            assert!(next.2.contains("--full-refresh"), "call {call}: {}", next.2);
+        }
+        fine(&lab.run_in("lake", &refresh));
+        lab.whole("lake");
+        assert_eq!(lab.leftovers("lake"), [] as [PathBuf; 0], "call {call}");
+    }
+    assert!(went_on > 0 && refused > 0, "{went_on} went on, {refused} were refused");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_table_behind_a_link_is_started_over_where_it_lies() {
+    let (_kafka, lab) = with_letters().await;
+    fine(&lab.run_in("lake", &[]));
+    std::fs::rename(lab.path("lake/t"), lab.path("disk")).unwrap();
+    std::os::unix::fs::symlink(lab.path("disk"), lab.path("lake/t")).unwrap();
+    fine(&lab.run_in("lake", &["--full-refresh", "t", "--yes"]));
+    lab.whole("lake");
+    assert!(lab.path("lake/t").is_symlink() && lab.path("disk/_delta_log").is_dir());
+    assert_eq!(lab.leftovers("disk"), [] as [PathBuf; 0]);
+    assert_eq!(std::fs::read_dir(lab.path("disk/_delta_log")).unwrap().count(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_storage_is_never_asked_about_a_moved_or_copied_checkpoint() {
+    let (_kafka, lab) = with_letters().await;
+    fine(&lab.run_in("one", &[]));
+    let doctor = |dir: &str| lab.millstream(&["checkpoint", "doctor", dir]);
+    // A copy: the dead letters of the original are not its own, whether or not it has some.
+    copy(&lab.path("one"), &lab.path("two"));
+    std::fs::rename(lab.path("one/d"), lab.path("kept")).unwrap();
+    let verify = ["verify", "--table", "two/t", "--checkpoint", "two/_checkpoints/t/t"];
+    let found = lab.millstream(&verify);
+    fine(&found);
+    assert!(found.1.contains("chain       d: batches 0 to 2"), "{}", found.1);
+    fine(&doctor("two/_checkpoints/t/t"));
+    std::fs::rename(lab.path("kept"), lab.path("one/d")).unwrap();
+    lab.remove("two/d");
+    let (status, said, _) = doctor("two/_checkpoints/t/t");
+    assert_eq!(status, Some(1), "{said}");
+    assert!(said.contains("/two/d] (no table is there)") && !said.contains("/one/"), "{said}");
+    assert!(said.contains("CHECKPOINT_TABLE_NOT_FOUND"), "{said}");
+
+    // A copy of the checkpoint alone: the tables are the other's.
+    copy(&lab.path("one/_checkpoints/t/t"), &lab.path("aside"));
+    let (status, said, _) = doctor("aside");
+    assert_eq!(status, Some(1), "{said}");
+    assert!(said.contains("of which this checkpoint is a copy"), "{said}");
+
+    std::fs::rename(lab.path("one"), lab.path("three")).unwrap();
+    let found = doctor("three/_checkpoints/t/t");
+    fine(&found);
+    assert!(!found.1.contains("/one/") && found.1.contains("/three/d"), "{}", found.1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dead_letters_of_any_name_are_seen_when_a_checkpoint_is_made_anew() {
+    let (_kafka, lab) = with_letters().await;
+    let kill = |at: &str| {
+        let arguments = ["run", "p.sql", "--trigger", "available-now", "--storage", "lake"];
+        let killed = lab.millstream_with(&arguments, |command| {
+            command.env("MILLSTREAM_FAULT", at);
+        });
+        assert_eq!(killed.0, None, "{}", killed.2);
+        lab.remove("lake/_checkpoints/t/t");
+    };
+    let rebuild = |table: &str| {
+        lab.millstream(&["checkpoint", "rebuild", "--table", table, "lake/_checkpoints/t/t"])
+    };
+    let take_out = |table: &str, version: usize| {
+        let entry = lab.path(&format!("lake/{table}/_delta_log/{version:020}.json"));
+        std::fs::rename(entry, lab.path("taken out")).unwrap();
+    };
+    // The first batch is in the dead letters, and the table was never made.
+    for gone in [false, true] {
+        kill("P11:inside:0");
+        if gone {
+            lab.remove("lake/t");
+        }
+        let answer = rebuild("lake/t");
+        refused(&answer, "REBUILD_NO_TABLE");
+        assert!(answer.2.contains("/lake/d`"), "{}", answer.2);
+        let answer = rebuild("lake/d");
+        refused(&answer, "REBUILD_SINKS_DISAGREE");
+        assert!(answer.2.contains("/lake/d/_delta_log/00000000000000000000.json"), "{}", answer.2);
+        let answer = lab.run_in("lake", &[]);
+        refused(&answer, "TABLE_HAS_OTHER_QUERIES");
+        assert!(answer.2.contains("the dead letters of `t`"), "{}", answer.2);
+        take_out("d", 0);
+        fine(&lab.run_in("lake", &[]));
+        assert_eq!((lab.count("t", "lake"), lab.count("d", "lake")), ("5".into(), "1".into()));
+        lab.remove("lake");
+    }
+    // A later batch is.
+    kill("P11:inside:2");
+    for table in ["lake/t", "lake/d"] {
+        let answer = rebuild(table);
+        refused(&answer, "REBUILD_SINKS_DISAGREE");
+        assert!(answer.2.contains("/lake/d/_delta_log/00000000000000000002.json"), "{}", answer.2);
+    }
+    take_out("d", 2);
+    let made = rebuild("lake/t");
+    fine(&made);
+    assert!(made.1.contains("/lake/d"), "{}", made.1);
+    fine(&lab.run_in("lake", &[]));
+    assert_eq!((lab.count("t", "lake"), lab.count("d", "lake")), ("5".into(), "1".into()));
+    // Dead letters without their table say how far it was, and nothing about its rows.
+    lab.remove("lake/t");
+    lab.remove("lake/_checkpoints/t/t");
+    refused(&rebuild("lake/d"), "REBUILD_NO_TABLE");
 }
