@@ -72,6 +72,7 @@ fn plan_existing(
         check_same_partitioning(given, &partition_columns)?;
     }
     let schema = target_schema(table, options.merge_schema, query)?;
+    check_definition(table, options)?;
     Ok(WritePlan {
         columns: columns_for(&schema, query)?,
         schema,
@@ -79,6 +80,48 @@ fn plan_existing(
         properties: table.metadata.configuration.clone(),
         create: None,
     })
+}
+
+/// Whether an existing table keeps what its definition promises. A constraint that it lacks would be
+/// broken in silence; other differences change no row, and are only said.
+fn check_definition(table: &Snapshot, options: &DeltaSinkOptions) -> Result<()> {
+    let path = options.path.display();
+    for column in options.declared.iter().flat_map(|declared| &declared.fields) {
+        let known = table.schema.fields.iter().find(|f| schema::same_name(&f.name, &column.name));
+        let Some(known) = known else { continue };
+        if known.nullable && !column.nullable {
+            return Err(Error::invalid(
+                "DELTA_NOT_NULL_COLUMN_NULLABLE",
+                format!(
+                    "The column `{}` is defined as NOT NULL, and in the table at `{path}` it may be \
+                     NULL.",
+                    column.name
+                ),
+            )
+            .cure(
+                "Leave NOT NULL out, or start the table over with --full-refresh: a constraint is \
+                 not added to a table that exists.",
+            ));
+        }
+        if known.data_type.as_nullable() != column.data_type.as_nullable() {
+            tracing::warn!(
+                table = %path, column = known.name, defined = column.data_type.sql(),
+                is = known.data_type.sql(), "the table keeps its type of the column"
+            );
+        }
+    }
+    for (name, value) in properties::accept(&options.properties)? {
+        if table.metadata.configuration.get(&name) != Some(&value) {
+            tracing::warn!(
+                table = %path, property = name, defined = value,
+                is = table.metadata.configuration.get(&name), "the table keeps its property"
+            );
+        }
+    }
+    if options.comment.is_some() && options.comment != table.metadata.description {
+        tracing::warn!(table = %path, "the table keeps its comment");
+    }
+    Ok(())
 }
 
 fn plan_new(options: &DeltaSinkOptions, query: &StructType, env: &dyn Env) -> Result<WritePlan> {

@@ -184,6 +184,23 @@ async fn declared_columns_make_the_table() {
 }
 
 #[tokio::test]
+async fn a_constraint_that_an_existing_table_lacks_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    append(&sink(dir.path(), "id BIGINT, note STRING"), query(), 0, "{\"id\":1}\n").await;
+    let defined = |columns: &str, properties: &[(&str, &str)]| DeltaSinkOptions {
+        declared: Some(ddl(columns)),
+        ..with_properties(dir.path(), properties)
+    };
+    let error = refusal(defined("ID BIGINT NOT NULL, note STRING", &[]), "id BIGINT");
+    assert_eq!(error.code(), "DELTA_NOT_NULL_COLUMN_NULLABLE");
+    let mapped = [("delta.columnMapping.mode", "name")];
+    assert!(DeltaSink::prepare(defined("id BIGINT", &mapped), &ddl("id BIGINT"), env()).is_err());
+    // What changes no row is said in the log only.
+    let other = defined("id INT, note STRING, later DATE", &[("owner", "me")]);
+    DeltaSink::prepare(other, &ddl("id INT"), env()).unwrap();
+}
+
+#[tokio::test]
 async fn tables_with_features_that_are_not_here_are_refused_by_name() {
     let field = |metadata: serde_json::Value| {
         json!({"type": "struct", "fields": [
