@@ -459,3 +459,55 @@ async fn dead_letters_of_any_name_are_seen_when_a_checkpoint_is_made_anew() {
     lab.remove("lake/_checkpoints/t/t");
     refused(&rebuild("lake/d"), "REBUILD_NO_TABLE");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn words_on_the_command_line_that_mean_nothing_are_not_taken_in_silence() {
+    let kafka = KafkaHarness::embedded();
+    let lab = Lab::new(&kafka).await;
+    lab.pipeline(
+        &FLOW.replace("{f}", "web").replace("SELECT offset", "SELECT offset + ${by} AS n"),
+    );
+    let run = |more: &[&str]| lab.millstream(&[&["run", "p.sql", "--set", "by=1"], more].concat());
+    refused(&run(&["--trigger", "10"]), "TRIGGER_WITHOUT_UNIT");
+    let answer = run(&["--new-flow", "wed"]);
+    refused(&answer, "FLOW_NOT_IN_PIPELINE");
+    assert!(answer.2.contains("`web`"), "{}", answer.2);
+    assert!(!lab.path("millstream-data").exists(), "nothing was started");
+    let answer = run(&["--trigger", "available-now", "--set", "bye=2"]);
+    fine(&answer);
+    assert!(answer.2.contains("`--set bye`") && !answer.2.contains("`--set by`"), "{}", answer.2);
+    assert_eq!(lab.count("t", "millstream-data"), "5");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn checkpoints_that_may_not_be_read_are_not_missing() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let kafka = KafkaHarness::embedded();
+    let lab = Lab::new(&kafka).await;
+    lab.pipeline(&FLOW.replace("{f}", "web"));
+    fine(&lab.run(&[]));
+    let checkpoints = lab.path("millstream-data/_checkpoints");
+    let mode = |mode| {
+        std::fs::set_permissions(&checkpoints, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    mode(0o000);
+    // Modes mean nothing to the superuser, but for a process without his right to pass them over.
+    let is_superuser = std::fs::read_dir(&checkpoints).is_ok();
+    let run = |more: &[&str]| {
+        let binary = env!("CARGO_BIN_EXE_millstream");
+        let mut command = Command::new(if is_superuser { "setpriv" } else { binary });
+        if is_superuser {
+            command.args(["--bounding-set=-dac_override,-dac_read_search", binary]);
+        }
+        command.args(["run", "p.sql", "--trigger", "available-now"]).args(more);
+        let output = command.current_dir(lab.directory.path()).stdin(Stdio::null()).output();
+        let output = output.expect("`setpriv` of util-linux, and the binary");
+        (output.status.code(), String::new(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    refused(&run(&[]), "STORE_UNREADABLE");
+    // Half of a refresh would be done.
+    refused(&run(&["--full-refresh", "t", "--yes"]), "REFRESH_FAILED");
+    mode(0o755);
+    fine(&lab.run(&[]));
+    assert_eq!(lab.count("t", "millstream-data"), "5");
+}

@@ -31,6 +31,9 @@ pub fn load(args: &PipelineArgs) -> Result<Loaded> {
     for warning in &pipeline.warnings {
         eprintln!("{file}:{warning} (warning)");
     }
+    for name in unused(&text, &args.set) {
+        eprintln!("{file}: `--set {name}` changes nothing: the file does not use it (warning)");
+    }
     if pipeline.mistakes.is_empty() {
         check_places(&pipeline.flows, &storage)?;
         return Ok(Loaded { pipeline, storage });
@@ -56,12 +59,30 @@ pub fn overrides(set: &[(String, String)]) -> OptionMap {
     set.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
 }
 
-/// The trigger of `--trigger`.
+/// Variables of `--set` that the file does not use. Settings have a period in their names, and are
+/// known or not without the file.
+fn unused<'a>(text: &str, set: &'a [(String, String)]) -> Vec<&'a str> {
+    let values = set.iter().map(|(_, value)| value.as_str());
+    let places = [text].into_iter().chain(values).collect::<Vec<_>>().join("\n").to_lowercase();
+    let is_used = |name: &str| {
+        let name = name.to_lowercase();
+        name.contains('.') || places.contains(&format!("${{{name}"))
+    };
+    set.iter().map(|(name, _)| name.as_str()).filter(|name| !is_used(name)).collect()
+}
+
+/// The trigger of `--trigger`. A number without a unit would be milliseconds, as in Spark, which
+/// hardly anybody means on a command line.
 ///
 /// # Errors
-/// `INTERVAL_INVALID`.
+/// `INTERVAL_INVALID`, `TRIGGER_WITHOUT_UNIT`.
 pub fn trigger(text: Option<&str>) -> Result<Trigger> {
-    text.map_or(Ok(Trigger::default()), Trigger::parse)
+    let Some(text) = text else { return Ok(Trigger::default()) };
+    if text.trim().parse::<u64>().is_ok_and(|number| number > 0) {
+        return Err(Error::invalid("TRIGGER_WITHOUT_UNIT", format!("`{text}` has no unit."))
+            .cure("Write an interval with its unit, such as `10 seconds` or `500 ms`."));
+    }
+    Trigger::parse(text)
 }
 
 /// The text of a file.

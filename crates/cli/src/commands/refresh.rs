@@ -40,6 +40,10 @@ struct Plan {
 pub async fn start_over(loaded: &Loaded, tables: &[String], yes: bool) -> Result<()> {
     for table in tables {
         let plan = plan(loaded, table)?;
+        for path in plan.tables.iter().chain(&plan.checkpoints) {
+            // What may not be looked at is not missing.
+            path.try_exists().map_err(|e| failed(path, e))?;
+        }
         let there = |path: &&PathBuf| path.exists();
         let mut doomed: Vec<PathBuf> =
             plan.tables.iter().chain(&plan.checkpoints).filter(there).cloned().collect();

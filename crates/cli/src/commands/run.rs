@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 pub async fn run(args: &RunArgs, stop: CancellationToken) -> Result<ExitCode> {
     let trigger = trigger(args.trigger.as_deref())?;
     let loaded = load(&args.pipeline)?;
+    check_new_flows(&loaded, &args.new_flow)?;
     refresh::start_over(&loaded, &args.full_refresh, args.yes).await?;
     check_history(&loaded.pipeline.flows, &loaded.storage, &args.new_flow)?;
     let queries = start(&loaded, trigger, args, &stop).await?;
@@ -51,6 +52,19 @@ pub async fn run(args: &RunArgs, stop: CancellationToken) -> Result<ExitCode> {
         Some(error) => Err(error),
         None => Ok(ExitCode::SUCCESS),
     }
+}
+
+/// Refuses `--new-flow` of a flow that the pipeline does not have.
+fn check_new_flows(loaded: &Loaded, new_flows: &[String]) -> Result<()> {
+    let names = || loaded.pipeline.flows.iter().map(|flow| flow.name.as_str());
+    let is_known = |name: &String| names().any(|known| known.eq_ignore_ascii_case(name));
+    let Some(name) = new_flows.iter().find(|name| !is_known(name)) else { return Ok(()) };
+    let error =
+        Error::invalid("FLOW_NOT_IN_PIPELINE", format!("The pipeline has no flow `{name}`."));
+    Err(match millstream_core::options::did_you_mean(name, names()) {
+        Some(near) => error.cure(format!("Did you mean `{near}`?")),
+        None => error,
+    })
 }
 
 /// Starts every flow; where one cannot start, those before it are stopped.
