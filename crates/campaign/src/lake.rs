@@ -66,9 +66,8 @@ impl Topic {
         let mut ledger = Ledger::new();
         let records = BATCHES * PER_BATCH / PARTITIONS.unsigned_abs() as u64;
         for partition in 0..PARTITIONS {
-            let values: Vec<TestRecord> = (0..records)
-                .map(|_| TestRecord::value(record(ledger.next(partition))))
-                .collect();
+            let values: Vec<TestRecord> =
+                (0..records).map(|_| TestRecord::value(record(ledger.next(partition)))).collect();
             producer.produce("topic", partition, &values, Codec::None).await;
         }
         Topic { kafka, ledger }

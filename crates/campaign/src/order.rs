@@ -2,8 +2,8 @@
 //! process does not lose what the kernel holds, so that forgotten syncs show only here.
 
 use crate::disk::{Call, Disk};
-use crate::report::{Cell, Report};
 use crate::lake::end;
+use crate::report::{Cell, Report};
 use crate::{Lake, Shape, Workplace, disk};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

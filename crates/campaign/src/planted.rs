@@ -57,6 +57,7 @@ fn first_broken<T>(campaign: &str, cells: &[T], run: impl Fn(&T) -> Cell) -> Opt
 
 fn words(campaign: &str, cell: &Cell) -> String {
     let what = cell.outcome.trim_start_matches("VIOLATION: ");
-    let what: String = what.chars().take(WORDS_MAX).map(|c| if c == '\n' { ' ' } else { c }).collect();
+    let what: String =
+        what.chars().take(WORDS_MAX).map(|c| if c == '\n' { ' ' } else { c }).collect();
     format!("{campaign}: {}: {what}", cell.cell)
 }

@@ -57,7 +57,9 @@ impl TableReader {
             .unwrap_or_else(|e| panic!("the table reader said `{line}`: {e}"));
         match answer.get("error") {
             Some(error) => Err(error.as_str().unwrap_or_default().to_owned()),
-            None => Ok(serde_json::from_value(answer["rows"].clone()).expect("rows of these types")),
+            None => {
+                Ok(serde_json::from_value(answer["rows"].clone()).expect("rows of these types"))
+            }
         }
     }
 }
