@@ -95,7 +95,7 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 /// What all cells of a campaign share.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Workplace {
     binary: PathBuf,
     brokers: String,
@@ -104,6 +104,8 @@ pub struct Workplace {
     scratch: PathBuf,
     /// The mistake that a test build of the binary makes on purpose.
     mistake: Option<String>,
+    /// Whether tables get a checkpoint of their log at every second entry.
+    has_table_checkpoints: bool,
 }
 
 /// `TMPDIR`, or a directory in memory: thousands of lakes of a few kilobytes, each synced often.
@@ -129,19 +131,19 @@ impl Workplace {
             reader: Arc::new(TableReader::start()?),
             scratch: scratch(),
             mistake: None,
+            has_table_checkpoints: true,
         })
     }
 
     /// The same place with a binary that makes this mistake; the binary must be a test build.
     pub fn making(&self, mistake: &str) -> Workplace {
-        Workplace {
-            binary: self.binary.clone(),
-            brokers: self.brokers.clone(),
-            ledger: self.ledger.clone(),
-            reader: self.reader.clone(),
-            scratch: self.scratch.clone(),
-            mistake: Some(mistake.to_owned()),
-        }
+        Workplace { mistake: Some(mistake.to_owned()), ..self.clone() }
+    }
+
+    /// The same place with tables that are too young for checkpoints of their logs: whether one is
+    /// there when a run has been killed is a matter of chance, and equal lakes have equal files.
+    pub fn without_table_checkpoints(&self) -> Workplace {
+        Workplace { has_table_checkpoints: false, ..self.clone() }
     }
 
     /// A new lake of this shape.
@@ -240,10 +242,13 @@ impl Lake<'_> {
             Shape::Table => "",
             Shape::DeadLetters => ", deadLetter => 'd'",
         };
+        let properties = match self.place.has_table_checkpoints {
+            true => "TBLPROPERTIES ('delta.checkpointInterval' = '2')",
+            false => "",
+        };
         format!(
             "SET spark.sql.streaming.minBatchesToRetain = 1;
-             CREATE OR REFRESH STREAMING TABLE t
-               TBLPROPERTIES ('delta.checkpointInterval' = '2')
+             CREATE OR REFRESH STREAMING TABLE t {properties}
              AS SELECT j.a, topic, partition, offset FROM (
                SELECT from_json(CAST(value AS STRING), 'a INT') AS j, topic, partition, offset
                FROM STREAM read_kafka(bootstrapServers => '{}', subscribe => 'topic',

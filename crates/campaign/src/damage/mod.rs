@@ -106,6 +106,7 @@ impl<'a> Pool<'a> {
 /// Runs the matrix, or a part of it; of one state only, if it is named.
 pub fn run(place: &Workplace, part: Part, state: Option<&str>, command: &str) -> Report {
     let begun = Instant::now();
+    let place = &place.without_table_checkpoints();
     let recipes = RECIPES.iter().filter(|recipe| state.is_none_or(|state| state == recipe.name));
     let pools: Vec<Pool<'_>> = recipes.map(|recipe| Pool::new(place, recipe)).collect();
     let units: Vec<Unit> =
