@@ -71,7 +71,8 @@ fn plan_existing(
     if let Some(given) = &options.partition_by {
         check_same_partitioning(given, &partition_columns)?;
     }
-    let schema = target_schema(table, options.merge_schema, query)?;
+    let schema = target_schema(table, options.merge_schema, query)
+        .map_err(|e| e.context(options.path.display()))?;
     check_definition(table, options)?;
     Ok(WritePlan {
         columns: columns_for(&schema, query)?,

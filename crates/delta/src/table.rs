@@ -241,7 +241,7 @@ mod tests {
     #[test]
     fn files_are_below_the_table_or_where_their_location_says() {
         let path = |path: &str| {
-            let file = serde_json::json!({"path": path, "size": 1, "modificationTime": 1,
+            let file = serde_json::json!({"path": path, "partitionValues": {}, "size": 1, "modificationTime": 1,
                 "dataChange": true});
             let file: AddFile = serde_json::from_value(file).unwrap();
             file.local_path(Path::new("/t"))

@@ -129,6 +129,12 @@ fn structure_field(value: &Value, path: &mut Path) -> Result<StructField> {
         return Err(path.error("the name of a field must be a string"));
     };
     path.inside(name, |path| {
+        // As in Spark, which reads nothing else: a key that is not known is damage, or means what a
+        // reader must not overlook.
+        let known = ["name", "type", "nullable", "metadata"];
+        if let Some(other) = object.keys().find(|key| !known.contains(&key.as_str())) {
+            return Err(path.error(format_args!("`{other}` is no key of a field")));
+        }
         let data_type = from_value(member(object, "type", path)?, path)?;
         let metadata = match object.get("metadata") {
             None | Some(Value::Null) => Map::new(),

@@ -276,3 +276,16 @@ proptest! {
         let _ = StructType::from_json(&any);
     }
 }
+
+#[test]
+fn a_key_that_spark_does_not_read_is_refused() {
+    let schema = |key: &str| {
+        format!(
+            r#"{{"type":"struct","fields":[{{"name":"a","type":"long","nullable":true,"{key}":{{}}}}]}}"#
+        )
+    };
+    assert!(StructType::from_json(&schema("metadata")).is_ok());
+    let error = StructType::from_json(&schema("eetadata")).unwrap_err();
+    assert_eq!(error.code(), "SCHEMA_INVALID");
+    assert!(error.message().contains("eetadata"), "{error}");
+}

@@ -55,7 +55,6 @@ pub struct Metadata {
     /// The schema as Spark's StructType JSON.
     pub schema_string: String,
     /// Partition columns, in order.
-    #[serde(default)]
     pub partition_columns: Vec<String>,
     /// Table properties.
     #[serde(default)]
@@ -114,7 +113,6 @@ pub struct AddFile {
     /// Relative to the table, URL-encoded; see [`AddFile::local_path`].
     pub path: String,
     /// Values of the partition columns.
-    #[serde(default)]
     pub partition_values: PartitionValues,
     /// Bytes.
     pub size: i64,
@@ -223,7 +221,7 @@ mod tests {
                 "sizeInBytes": 1, "cardinality": 1})
         };
         let file = |vector: Value| {
-            json!({"path": "a", "size": 1, "modificationTime": 1, "dataChange": true,
+            json!({"path": "a", "partitionValues": {}, "size": 1, "modificationTime": 1, "dataChange": true,
                 "deletionVector": vector})
         };
         for (vector, id) in [
