@@ -253,6 +253,20 @@ async fn starting_a_table_over_never_deletes_another() {
     assert!(lab.path("millstream-data/t/_delta_log").is_dir(), "nothing was deleted");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dead_letters_that_another_pipeline_shares_are_not_deleted() {
+    let (_kafka, lab) = with_letters().await;
+    fine(&lab.run(&[]));
+    lab.pipeline(&LETTERS.replace("TABLE t ", "TABLE other "));
+    fine(&lab.run(&[]));
+    let answer = lab.run(&["--full-refresh", "other", "--yes"]);
+    refused(&answer, "REFRESH_TABLE_SHARED");
+    assert!(answer.2.contains("`t` of `t`"), "{}", answer.2);
+    fine(&lab.run(&[]));
+    lab.pipeline(LETTERS);
+    fine(&lab.run(&[]));
+}
+
 /// Five rows in three batches, and a dead letter, in a table of any name, in the last.
 const LETTERS: &str = "CREATE STREAMING TABLE t AS SELECT j.a, offset FROM ( \
                          SELECT from_json(CAST(value AS STRING), 'a INT') AS j, offset \

@@ -7,6 +7,7 @@
 //! begins anew. Another `--full-refresh` goes on from each of them, and deletes what was left.
 
 use crate::commands::pipeline::Loaded;
+use millstream::pipeline::flows_of_other_tables;
 use millstream_core::env::{Env as _, SystemEnv};
 use millstream_core::{Error, ErrorKind, Result};
 use millstream_store::{Access, FileLock, LocalStore, Locked, Store};
@@ -35,14 +36,17 @@ struct Plan {
 /// Starts each of `tables` over.
 ///
 /// # Errors
-/// `TABLE_NOT_IN_PIPELINE`, `REFRESH_NOT_CONFIRMED`, `REFRESH_NOT_A_TABLE`, `CHECKPOINT_IN_USE`,
-/// `REFRESH_FAILED`.
+/// `TABLE_NOT_IN_PIPELINE`, `REFRESH_NOT_CONFIRMED`, `REFRESH_NOT_A_TABLE`, `REFRESH_TABLE_SHARED`,
+/// `CHECKPOINT_IN_USE`, `REFRESH_FAILED`.
 pub async fn start_over(loaded: &Loaded, tables: &[String], yes: bool) -> Result<()> {
     for table in tables {
         let plan = plan(loaded, table)?;
         for path in plan.tables.iter().chain(&plan.checkpoints) {
             // What may not be looked at is not missing.
             path.try_exists().map_err(|e| failed(path, e))?;
+        }
+        for path in &plan.tables {
+            check_alone(path, table, &loaded.storage)?;
         }
         let there = |path: &&PathBuf| path.exists();
         let mut doomed: Vec<PathBuf> =
@@ -89,6 +93,24 @@ fn plan(loaded: &Loaded, table: &str) -> Result<Plan> {
         plan.checkpoints.push(flow.checkpoint_path(&loaded.storage));
     }
     Ok(plan)
+}
+
+/// Refuses to delete what flows of other tables have written, who would miss their batches.
+fn check_alone(path: &Path, table: &str, storage: &Path) -> Result<()> {
+    let others = match flows_of_other_tables(path, table, storage) {
+        Ok(others) => others,
+        // A table that cannot be read is one reason to start it over.
+        Err(error) if error.kind() == ErrorKind::Corrupt => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    if others.is_empty() {
+        return Ok(());
+    }
+    Err(Error::invalid(
+        "REFRESH_TABLE_SHARED",
+        format!("`{}` has batches of flow {} as well.", path.display(), others.join(" and of ")),
+    )
+    .cure(format!("Give the dead letters of `{table}` a table of their own (`deadLetter`).")))
 }
 
 fn confirmed() -> Result<bool> {

@@ -12,7 +12,7 @@ mod table;
 pub use check::{FlowReport, Guarantee, Mistake, SourceReport};
 pub use flow::PipelineFlow;
 pub(crate) use places::overlap;
-pub use places::{check_history, check_places};
+pub use places::{check_history, check_places, flows_of_other_tables};
 pub use table::PipelineTable;
 
 use crate::dataframe::DataFrame;

@@ -141,6 +141,27 @@ pub fn check_history(flows: &[PipelineFlow], storage: &Path, new_flows: &[String
     Ok(())
 }
 
+/// Flows of other tables that have a checkpoint in the storage and batches in the table at `dir`, which
+/// is one of `table`'s: its own, or that of its dead letters. Each as `flow of table`.
+///
+/// # Errors
+/// A damaged table or checkpoint by name.
+pub fn flows_of_other_tables(dir: &Path, table: &str, storage: &Path) -> Result<Vec<String>> {
+    let holders = queries_in(dir)?;
+    let mut found = Vec::new();
+    for other in names(&storage.join(CHECKPOINTS))? {
+        if other.eq_ignore_ascii_case(table) {
+            continue;
+        }
+        for (flow, query) in checkpoints_of(&other, storage)? {
+            if holders.contains_key(&query.to_string()) {
+                found.push(format!("`{flow}` of `{other}`"));
+            }
+        }
+    }
+    Ok(found)
+}
+
 /// Whether anything of a checkpoint is there. Logs without `metadata` are a damaged one, which the
 /// start refuses as that.
 fn has_checkpoint(dir: &Path) -> Result<bool> {

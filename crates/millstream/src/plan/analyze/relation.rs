@@ -271,7 +271,9 @@ fn at_option(error: &millstream_core::Error, spans: &[(String, Span)], call: Spa
         && let Some((name, _)) = spans.iter().find(|(name, _)| named(name))
     {
         let own = ["deadLetter", "deadLetterCasts", "bootstrapServers"];
-        if let Some(near) = did_you_mean(name, own.into_iter()) {
+        if own.iter().any(|own| own.eq_ignore_ascii_case(name)) {
+            diagnostic = diagnostic.cure("It is for streams: write STREAM before the source.");
+        } else if let Some(near) = did_you_mean(name, own.into_iter()) {
             diagnostic = diagnostic.cure(format!("Did you mean `{near}`?"));
         }
     }
