@@ -52,8 +52,7 @@ pub async fn verify_with_brokers(target: &VerifyTarget, brokers: &Brokers) -> Re
     let mut gathered =
         gathered.map_err(|e| Error::internal("The audit did not end.").caused_by(e))??;
     let Some(mut rows) = gathered.rows.take() else {
-        // Whoever names brokers asks for a comparison that cannot be made.
-        return Ok(gathered.finish(target, None, Some("")));
+        return Ok(gathered.finish(target, None, None));
     };
     let store = open_read_only(&target.checkpoint).await?;
     let identity = Inspection::of(&*store).await?.identity.unwrap_or_default();
@@ -87,10 +86,7 @@ impl Gathered {
         self.levels.push(match rows {
             Some(rows) => rows.finish(self.others, source),
             None => {
-                let note = self.rows_impossible.map(|why| match source {
-                    Some(_) => Finding::unknown(None, why),
-                    None => Finding::note(None, why),
-                });
+                let note = self.rows_impossible.map(|why| Finding::note(None, why));
                 let notes = note.into_iter().collect();
                 LevelReport::new(Level::Rows, "not possible for this table", notes)
             }
