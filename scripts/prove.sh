@@ -6,7 +6,7 @@
 #   bash scripts/prove.sh             everything (hours on two cores)
 #   bash scripts/prove.sh NAME ..     some of: kill-matrix syscalls zombies durability-order
 #                                     planted-mistakes damage simulation kill-loop fuzz mutants
-#                                     store recovery interop
+#                                     source store recovery interop
 #   bash scripts/prove.sh report      only writes the page from the results that are there
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -14,7 +14,7 @@ results=proof/results
 mkdir -p "$results"
 names=("$@")
 [ ${#names[@]} -gt 0 ] || names=(kill-matrix syscalls zombies durability-order planted-mistakes damage
-  simulation kill-loop fuzz mutants store recovery interop)
+  simulation kill-loop fuzz mutants source store recovery interop)
 
 target=$(cargo metadata --format-version 1 --no-deps --locked --offline |
   sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
@@ -68,6 +68,7 @@ prove() {
       ;;
     fuzz) bash scripts/fuzz.sh --executions 10000000 --report ;;
     mutants) bash scripts/mutants.sh ;;
+    source) bash scripts/source.sh ;;
     store)
       MILLSTREAM_FIRE=all MILLSTREAM_REPORT=$PWD/$results/store.json \
         tested lib - every_call_of_a_run_may_have_every_outcome

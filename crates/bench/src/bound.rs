@@ -3,6 +3,7 @@
 //!
 //! One thread for every two partitions; the next Fetch is on its way while an answer is decoded.
 
+use crate::Result;
 use crate::orders::{LEAST_AMOUNT, PARTITIONS, SCHEMA};
 use arrow::array::{
     Array, ArrayBuilder as _, ArrayRef, BinaryBuilder, Float64Array, RecordBatch, StructArray,
@@ -28,8 +29,6 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
-
-type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 /// The last version in which topics go by name.
 const FETCH_VERSION: i16 = 12;

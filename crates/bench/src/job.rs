@@ -1,28 +1,24 @@
 //! The whole job, by all contenders in turn.
 
+use crate::Result;
 use crate::bound::Stage;
 use crate::contenders::{Contender, Job, python};
 use crate::orders::{self, Topic};
+use crate::place::Place;
 use crate::process::{self, Usage};
 use crate::record::{Entry, Record, write};
 use crate::table::{self, Commit};
 use millstream_testkit::{RealKafka, RealKafkaConfig, repository_root};
 use millstream_wire::Codec;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
-
-type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 /// What to run.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Settings {
-    /// The release binary of Millstream.
-    #[arg(long)]
-    millstream: PathBuf,
-    /// Where the record goes.
-    #[arg(long)]
-    result: PathBuf,
+    #[command(flatten)]
+    place: Place,
     /// Records in the topic.
     #[arg(long, default_value_t = 5_000_000)]
     records: u64,
@@ -41,9 +37,6 @@ pub struct Settings {
     /// Also lz4 and zstd, malformed records and dead letters, for Millstream.
     #[arg(long)]
     variants: bool,
-    /// Directory of the lakes; on a real disk, since every commit is synced.
-    #[arg(long)]
-    lakes: Option<PathBuf>,
 }
 
 /// What is run on which topic.
@@ -81,9 +74,7 @@ pub fn run(settings: &Settings) -> Result<()> {
         runtime.block_on(orders::fill(&bootstrap, topic));
     }
     let cases = cases(settings, &topics);
-    let lakes = tempfile::Builder::new()
-        .prefix("millstream-bench-")
-        .tempdir_in(settings.lakes.clone().unwrap_or_else(std::env::temp_dir))?;
+    let lakes = settings.place.lakes()?;
     let mut record = Record::begin("job", settings.records, settings.batch_rows);
     let turns = cases.iter().map(|case| case.turns).max().unwrap_or(0);
     for turn in 0..turns {
@@ -96,7 +87,7 @@ pub fn run(settings: &Settings) -> Result<()> {
                 lake: &lake,
                 batch_rows: settings.batch_rows,
                 has_dead_letters: case.has_dead_letters,
-                millstream: &settings.millstream,
+                millstream: &settings.place.millstream,
             };
             let entry = one(case, &job)?;
             eprintln!("{}", entry.line());
@@ -105,7 +96,7 @@ pub fn run(settings: &Settings) -> Result<()> {
         }
     }
     record.check_answers()?;
-    write(&record, &settings.result)?;
+    write(&record, &settings.place.result)?;
     print!("{}", record.page());
     Ok(())
 }

@@ -1,8 +1,10 @@
 //! Latency: from the moment at which a producer sends a record to the moment at which the table's log
 //! names its row.
 
+use crate::Result;
 use crate::contenders::{Contender, Job};
 use crate::orders;
+use crate::place::Place;
 use crate::record::{Latency, Quantiles, write};
 use crate::table::{self, Commit};
 use arrow::array::{Array as _, AsArray as _};
@@ -12,27 +14,21 @@ use millstream_wire::Codec;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-
-type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 /// Records are sent this often, so that a second's records are not one burst.
 const SEND_EVERY: Duration = Duration::from_millis(4);
 const TOPIC: &str = "orders";
-/// Records of the first seconds are not counted: the contender starts and warms up.
+/// How long the rows may take to come after the last one was sent.
 const GIVE_UP: Duration = Duration::from_secs(120);
 
 /// What to run.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Settings {
-    /// The release binary of Millstream.
-    #[arg(long)]
-    millstream: PathBuf,
-    /// Where the record goes.
-    #[arg(long)]
-    result: PathBuf,
+    #[command(flatten)]
+    place: Place,
     /// Records a second.
     #[arg(long, default_value_t = 1_000)]
     rate: u64,
@@ -45,9 +41,6 @@ pub struct Settings {
     /// Leaves Spark out.
     #[arg(long)]
     no_spark: bool,
-    /// Directory of the lakes; on a real disk, since every commit is synced.
-    #[arg(long)]
-    lakes: Option<PathBuf>,
 }
 
 /// Runs the bench and writes its record.
@@ -56,9 +49,7 @@ pub struct Settings {
 /// A contender that fails.
 pub fn run(settings: &Settings) -> Result<()> {
     let runtime = tokio::runtime::Runtime::new()?;
-    let lakes = tempfile::Builder::new()
-        .prefix("millstream-bench-")
-        .tempdir_in(settings.lakes.clone().unwrap_or_else(std::env::temp_dir))?;
+    let lakes = settings.place.lakes()?;
     let mut record = Latency::begin(settings.rate, settings.seconds);
     let mut contenders = vec![Contender::Millstream];
     contenders.extend((!settings.no_spark).then_some(Contender::Spark));
@@ -76,7 +67,7 @@ pub fn run(settings: &Settings) -> Result<()> {
             lake: &lake,
             batch_rows: 1_000_000,
             has_dead_letters: false,
-            millstream: &settings.millstream,
+            millstream: &settings.place.millstream,
         };
         let mut running = Running(job.endless(contender)?.spawn()?);
         let (begun, sent) = runtime.block_on(produce(settings, &bootstrap));
@@ -86,7 +77,7 @@ pub fn run(settings: &Settings) -> Result<()> {
         let quantiles = Quantiles::of(latencies(&commits, counted)?);
         record.add(contender.name(), quantiles);
     }
-    write(&record, &settings.result)?;
+    write(&record, &settings.place.result)?;
     print!("{}", record.page());
     Ok(())
 }

@@ -9,6 +9,7 @@ mod contenders;
 mod job;
 mod latency;
 mod orders;
+mod place;
 mod process;
 mod record;
 mod small;
@@ -17,6 +18,9 @@ mod table;
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
 use std::process::ExitCode;
+
+/// Whatever ends a bench is told to a person.
+type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 #[derive(Debug, Parser)]
 #[command(name = "millstream-bench", about = "The benches of Millstream")]

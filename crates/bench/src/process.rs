@@ -34,23 +34,22 @@ pub struct Usage {
 pub fn run(command: &mut Command) -> io::Result<Usage> {
     let (begun, start) = (SystemTime::now(), Instant::now());
     let mut child = command.spawn()?;
-    let watched = watch(&mut child, &mut || false);
+    let (cpu_seconds, peak_rss_bytes) = watch(&child);
     let status = child.wait()?;
-    let (wall, cpu_seconds, peak_rss_bytes) = (start.elapsed(), watched.0, watched.1);
+    let wall = start.elapsed();
     if !status.success() {
         return Err(io::Error::other(format!("{command:?} ended with {status}")));
     }
     Ok(Usage { begun, wall, cpu_seconds, peak_rss_bytes })
 }
 
-/// Looks at `child` until it is dead and not yet waited for, or `is_enough`: processor seconds and
-/// peak of the memory.
-pub fn watch(child: &mut Child, is_enough: &mut dyn FnMut() -> bool) -> (f64, u64) {
+/// Looks at `child` until it is dead and not yet waited for: processor seconds and peak of the memory.
+fn watch(child: &Child) -> (f64, u64) {
     let pid = child.id();
     let mut peak = 0;
     loop {
         let Some((state, cpu)) = stat(pid) else { return (0.0, peak) };
-        if state == 'Z' || is_enough() {
+        if state == 'Z' {
             return (cpu, peak);
         }
         peak = peak.max(tree_rss(pid));

@@ -1,13 +1,12 @@
 //! What a bench measured, as data (`benches/results/*.json`) and as a table for people.
 
+use crate::Result;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
-
-type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 const BEGIN: &str = "<!-- bench -->";
 const END: &str = "<!-- /bench -->";

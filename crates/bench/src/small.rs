@@ -1,7 +1,9 @@
 //! Small batches: how long each takes, early and late, and beside many live files.
 
+use crate::Result;
 use crate::contenders::{Contender, Job};
 use crate::orders::{self, Topic};
+use crate::place::Place;
 use crate::process;
 use crate::record::{Quantiles, SmallBatches, write};
 use crate::table::{self, Commit};
@@ -9,9 +11,7 @@ use millstream_testkit::{RealKafka, RealKafkaConfig};
 use millstream_wire::Codec;
 use serde_json::json;
 use std::fs;
-use std::path::{Path, PathBuf};
-
-type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
+use std::path::Path;
 
 /// Commits at the start that are not counted: the first 100 find nothing cached.
 const WARMING: usize = 100;
@@ -21,12 +21,8 @@ const WINDOW: usize = 1_000;
 /// What to run.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Settings {
-    /// The release binary of Millstream.
-    #[arg(long)]
-    millstream: PathBuf,
-    /// Where the record goes.
-    #[arg(long)]
-    result: PathBuf,
+    #[command(flatten)]
+    place: Place,
     /// Batches.
     #[arg(long, default_value_t = 10_000)]
     batches: u64,
@@ -42,9 +38,6 @@ pub struct Settings {
     /// Batches of Spark, at most; 0 leaves it out.
     #[arg(long, default_value_t = 40)]
     spark_batches: u64,
-    /// Directory of the lakes; on a real disk, since every commit is synced.
-    #[arg(long)]
-    lakes: Option<PathBuf>,
 }
 
 /// Runs the bench and writes its record.
@@ -61,9 +54,7 @@ pub fn run(settings: &Settings) -> Result<()> {
     };
     runtime.block_on(orders::fill(&bootstrap, &topic("orders", settings.batches)));
     runtime.block_on(orders::fill(&bootstrap, &topic("spark", settings.spark_batches)));
-    let lakes = tempfile::Builder::new()
-        .prefix("millstream-bench-")
-        .tempdir_in(settings.lakes.clone().unwrap_or_else(std::env::temp_dir))?;
+    let lakes = settings.place.lakes()?;
     let mut record = SmallBatches::begin(settings.batch_rows);
     let turn = |contender: Contender, lake: &Path, topic: &str| -> Result<f64> {
         let job = Job {
@@ -72,7 +63,7 @@ pub fn run(settings: &Settings) -> Result<()> {
             lake,
             batch_rows: settings.batch_rows,
             has_dead_letters: false,
-            millstream: &settings.millstream,
+            millstream: &settings.place.millstream,
         };
         Ok(process::run(&mut job.command(contender)?)?.cpu_seconds)
     };
@@ -100,7 +91,7 @@ pub fn run(settings: &Settings) -> Result<()> {
         let commits = table::commits(&lake.join("orders"))?;
         record.add("Spark, tuned, second half", window(&commits, commits.len() / 2));
     }
-    write(&record, &settings.result)?;
+    write(&record, &settings.place.result)?;
     print!("{}", record.page());
     Ok(())
 }

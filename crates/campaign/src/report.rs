@@ -122,7 +122,7 @@ fn said(program: &str, arguments: &[&str]) -> String {
 const OUTCOMES: usize = 40;
 
 /// The campaigns that `scripts/prove.sh` knows. One without a result is a row all the same.
-pub const CAMPAIGNS: [&str; 13] = [
+pub const CAMPAIGNS: [&str; 14] = [
     "kill-matrix",
     "syscalls",
     "zombies",
@@ -133,6 +133,7 @@ pub const CAMPAIGNS: [&str; 13] = [
     "kill-loop",
     "fuzz",
     "mutants",
+    "source",
     "store",
     "recovery",
     "interop",

@@ -3,7 +3,7 @@
 use crate::args::ProgressMode;
 use crate::commands::report::say;
 use millstream::query::ProgressListener;
-use millstream_core::progress::QueryProgress;
+use millstream_core::progress::{DEAD_LETTERS, QueryProgress};
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -42,6 +42,9 @@ fn line(label: &str, progress: &QueryProgress) -> String {
     );
     if progress.sink.num_output_rows >= 0 {
         out.push_str(&format!(", {} out", progress.sink.num_output_rows));
+    }
+    if let Some(letters) = progress.sink.metrics.get(DEAD_LETTERS).filter(|count| *count != "0") {
+        out.push_str(&format!(", {letters} dead letters"));
     }
     out.push_str(&format!("  {} ms", progress.batch_duration));
     if progress.processed_rows_per_second.is_finite() {
@@ -120,13 +123,13 @@ mod tests {
             sink: SinkProgress {
                 description: String::new(),
                 num_output_rows: 990,
-                metrics: BTreeMap::new(),
+                metrics: [(DEAD_LETTERS.to_owned(), "10".to_owned())].into(),
             },
             observed_metrics: BTreeMap::new(),
         };
         assert_eq!(
             line("orders", &progress),
-            "2026-01-01T00:00:00.000Z  orders  batch 7  1000 rows in, 990 out  250 ms  4000 rows/s  lag 42"
+            "2026-01-01T00:00:00.000Z  orders  batch 7  1000 rows in, 990 out, 10 dead letters  250 ms  4000 rows/s  lag 42"
         );
     }
 }

@@ -109,10 +109,13 @@ pub struct SinkProgress {
     pub description: String,
     /// Rows written; -1 where the sink does not say, as Spark's Delta sink does.
     pub num_output_rows: i64,
-    /// The sink's metrics, as text; left out if empty.
+    /// The sink's metrics, as text; left out if empty. [`DEAD_LETTERS`] where the query keeps them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub metrics: BTreeMap<String, String>,
 }
+
+/// The sink's metric that counts the records of a batch which became dead letters. Spark has none.
+pub const DEAD_LETTERS: &str = "numDeadLetters";
 
 /// What a query is doing at this moment (Spark's `StreamingQueryStatus`).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

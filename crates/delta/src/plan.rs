@@ -66,7 +66,8 @@ fn plan_existing(
     options: &DeltaSinkOptions,
     query: &StructType,
 ) -> Result<WritePlan> {
-    features::check_writable(&table.protocol, &table.metadata, &table.schema)?;
+    features::check_writable(&table.protocol, &table.metadata, &table.schema)
+        .map_err(|e| e.context(options.path.display()))?;
     let partition_columns = table.metadata.partition_columns.clone();
     if let Some(given) = &options.partition_by {
         check_same_partitioning(given, &partition_columns)?;

@@ -44,7 +44,8 @@ impl DeltaTable {
     ) -> Result<Option<DeltaTable>> {
         let path = path.into();
         let Some(snapshot) = Snapshot::open(files.as_ref())? else { return Ok(None) };
-        features::check_readable(&snapshot.protocol, &snapshot.metadata)?;
+        features::check_readable(&snapshot.protocol, &snapshot.metadata)
+            .map_err(|e| e.context(path.display()))?;
         Ok(Some(DeltaTable { path, files, snapshot }))
     }
 
@@ -63,6 +64,7 @@ impl DeltaTable {
             })?;
         }
         features::check_readable(&self.snapshot.protocol, &self.snapshot.metadata)
+            .map_err(|e| e.context(self.path.display()))
     }
 
     /// The table's directory.

@@ -233,6 +233,9 @@ async fn records_that_fail_a_named_cast_are_dead_letters() {
             .await
             .unwrap();
         query.await_termination().await.unwrap();
+        let batch = query.recent_progress().into_iter().find(|p| p.num_input_rows > 0).unwrap();
+        assert_eq!((batch.num_input_rows, batch.sink.num_output_rows), (9, 3));
+        assert_eq!(batch.sink.metrics, [("numDeadLetters".to_owned(), "5".to_owned())].into());
         assert_eq!(
             rows(&directory, "SELECT id, amount, day, offset FROM t ORDER BY offset").await,
             [["1", "10", "2026-01-02", "0"], ["7", "", "", "6"], ["9", "12", "2026-01-03", "8"]]

@@ -35,9 +35,17 @@ pub async fn run(args: &RunArgs, stop: CancellationToken) -> Result<ExitCode> {
             next = ended.next() => match next {
                 None => break,
                 Some((name, Err(error))) => {
-                    tracing::error!(flow = %name, %error, "a flow ended");
-                    first_error.get_or_insert(error);
                     drain(&queries);
+                    match &first_error {
+                        Some(_) => tracing::error!(flow = %name, %error, "another flow ended"),
+                        // The text comes when the process ends, and it comes once.
+                        None if queries.len() > 1 => {
+                            let code = error.code();
+                            tracing::error!(flow = %name, code, "a flow ended, the others stop");
+                        }
+                        None => {}
+                    }
+                    first_error.get_or_insert(error);
                 }
                 Some((name, Ok(()))) => tracing::info!(flow = %name, "a flow ended"),
             },

@@ -155,7 +155,7 @@ fn settled(facts: &Facts, intent: IntentFact) -> Result<Step, Refusal> {
     }
     if Holders::of(facts).attempts.len() > 1 {
         reached("two attempts of the completed batch");
-        return Err(Refusal::sinks_disagree(intent.batch));
+        return Err(Refusal::sinks_disagree(remembering(facts), intent.batch));
     }
     reached("the next batch");
     Ok(Step::Plan { batch: intent.batch.next() })
@@ -184,11 +184,11 @@ fn finish(facts: &Facts, intent: IntentFact) -> Result<Step, Refusal> {
     }
     if holders.attempts.len() > 1 {
         reached("two attempts");
-        return Err(Refusal::sinks_disagree(batch));
+        return Err(Refusal::sinks_disagree(remembering(facts), batch));
     }
     if holders.unmarked > 0 && holders.unmarked < holders.count {
         reached("with and without our mark");
-        return Err(Refusal::sinks_disagree(batch));
+        return Err(Refusal::sinks_disagree(remembering(facts), batch));
     }
     match holders.attempts.first() {
         Some(attempt) => roll_forward(facts, batch, *attempt, holders.remaining),

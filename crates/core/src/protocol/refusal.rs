@@ -1,6 +1,6 @@
 //! Why a run does not go on, what it means and what to do.
 
-use super::facts::Damage;
+use super::facts::{Damage, SinkFact};
 use crate::error::{Error, ErrorKind};
 use crate::ids::{AttemptId, BatchId};
 
@@ -157,12 +157,17 @@ impl Refusal {
         )
     }
 
-    pub(super) fn sinks_disagree(batch: BatchId) -> Self {
+    pub(super) fn sinks_disagree<'a>(
+        sinks: impl Iterator<Item = &'a SinkFact>,
+        batch: BatchId,
+    ) -> Self {
+        let names: Vec<&str> = sinks.map(|sink| sink.name.as_str()).collect();
         refuse(
             ErrorKind::Corrupt,
             "SINKS_DISAGREE",
             format!(
-                "The sinks hold batch {batch} from different attempts; no attempt can finish it."
+                "{} hold batch {batch} from different attempts; no attempt can finish it.",
+                names.join(" and ")
             ),
             format!("In one of them, {TAKE_OUT}; or start over."),
         )

@@ -109,6 +109,9 @@ fn a_settled_query_goes_on_unless_a_sink_contradicts() {
     assert_eq!(decide(&mixed), Step::Plan { batch: N.next() });
     mixed.sinks[1].newest = held(2);
     assert_eq!(code(&mixed), "SINKS_DISAGREE");
+    let names: Vec<&str> = mixed.sinks.iter().map(|sink| sink.name.as_str()).collect();
+    let Step::Refuse(refusal) = decide(&mixed) else { panic!("it goes on") };
+    assert!(refusal.cause.starts_with(&names.join(" and ")), "{}", refusal.cause);
     let mut forgetful = settled(Probe::Absent);
     forgetful.sinks[0].may_forget = true;
     assert_eq!(decide(&forgetful), Step::Plan { batch: N.next() });

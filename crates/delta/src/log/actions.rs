@@ -5,20 +5,62 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
+/// The reader version from which a protocol names its reader features.
+const READER_FEATURES_FROM: i32 = 3;
+/// The writer version from which a protocol names its writer features.
+const WRITER_FEATURES_FROM: i32 = 7;
+
 /// `protocol`: what a reader and a writer must be able to do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", try_from = "ProtocolFields")]
 pub struct Protocol {
     /// Lowest reader version.
     pub min_reader_version: i32,
     /// Lowest writer version.
     pub min_writer_version: i32,
     /// Named reader features, from reader version 3.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub reader_features: Option<Vec<String>>,
     /// Named writer features, from writer version 7.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub writer_features: Option<Vec<String>>,
+}
+
+/// A `protocol` as it is written, whose versions and features may contradict one another.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ProtocolFields {
+    min_reader_version: i32,
+    min_writer_version: i32,
+    reader_features: Option<Vec<String>>,
+    writer_features: Option<Vec<String>>,
+}
+
+impl TryFrom<ProtocolFields> for Protocol {
+    type Error = String;
+
+    /// Features are there from certain versions on, and never before (Delta protocol, "Protocol
+    /// Evolution"). A feature list that is missing would be read as one that asks for nothing.
+    fn try_from(fields: ProtocolFields) -> Result<Self, String> {
+        let ProtocolFields { min_reader_version, min_writer_version, .. } = fields;
+        for (kind, version, from, features) in [
+            ("reader", min_reader_version, READER_FEATURES_FROM, &fields.reader_features),
+            ("writer", min_writer_version, WRITER_FEATURES_FROM, &fields.writer_features),
+        ] {
+            if version == from && features.is_none() {
+                return Err(format!("{kind} version {version} without `{kind}Features`"));
+            }
+            if version < from && features.as_ref().is_some_and(|list| !list.is_empty()) {
+                return Err(format!("`{kind}Features` with {kind} version {version}"));
+            }
+        }
+        Ok(Protocol {
+            min_reader_version,
+            min_writer_version,
+            reader_features: fields.reader_features,
+            writer_features: fields.writer_features,
+        })
+    }
 }
 
 /// The file format of a table's data; always Parquet.
@@ -27,7 +69,6 @@ pub struct Format {
     /// `parquet`.
     pub provider: String,
     /// Options of the format; empty.
-    #[serde(default)]
     pub options: BTreeMap<String, String>,
 }
 
@@ -50,14 +91,12 @@ pub struct Metadata {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
     /// Format of the data files.
-    #[serde(default)]
     pub format: Format,
     /// The schema as Spark's StructType JSON.
     pub schema_string: String,
     /// Partition columns, in order.
     pub partition_columns: Vec<String>,
     /// Table properties.
-    #[serde(default)]
     pub configuration: BTreeMap<String, String>,
     /// Milliseconds since the epoch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -234,6 +273,63 @@ mod tests {
             let remove: RemoveFile = serde_json::from_value(file(vector)).unwrap();
             assert_eq!((add.key(), remove.key()), (key.clone(), key));
         }
+    }
+
+    #[test]
+    fn a_protocol_that_contradicts_itself_is_damage() {
+        let read =
+            |json: Value| serde_json::from_value::<Protocol>(json).map_err(|e| e.to_string());
+        let none: [&str; 0] = [];
+        for sound in [
+            json!({"minReaderVersion": 1, "minWriterVersion": 2}),
+            json!({"minReaderVersion": 2, "minWriterVersion": 6, "writerFeatures": none}),
+            json!({"minReaderVersion": 1, "minWriterVersion": 7, "writerFeatures": ["appendOnly"]}),
+            json!({"minReaderVersion": 3, "minWriterVersion": 7, "readerFeatures": none,
+                "writerFeatures": none}),
+            // What a later version asks for is nobody's to know.
+            json!({"minReaderVersion": 4, "minWriterVersion": 8}),
+        ] {
+            let protocol = read(sound.clone()).unwrap();
+            assert_eq!(serde_json::to_value(&protocol).unwrap(), sound);
+        }
+        for (damaged, why) in [
+            (
+                json!({"minReaderVersion": 1, "minWriterVersion": 7}),
+                "writer version 7 without `writerFeatures`",
+            ),
+            (
+                json!({"minReaderVersion": 3, "minWriterVersion": 7, "writerFeatures": none}),
+                "reader version 3 without `readerFeatures`",
+            ),
+            (
+                json!({"minReaderVersion": 1, "minWriterVersion": 6, "writerFeatures": ["x"]}),
+                "`writerFeatures` with writer version 6",
+            ),
+            (
+                json!({"minReaderVersion": 2, "minWriterVersion": 7, "readerFeatures": ["x"],
+                    "writerFeatures": ["x"]}),
+                "`readerFeatures` with reader version 2",
+            ),
+        ] {
+            assert_eq!(read(damaged).unwrap_err(), why);
+        }
+    }
+
+    #[test]
+    fn what_the_protocol_asks_of_metadata_is_asked() {
+        let whole = json!({"id": "i", "format": {"provider": "parquet", "options": {}},
+            "schemaString": "{}", "partitionColumns": [], "configuration": {}});
+        let read = |json: &Value| serde_json::from_value::<Metadata>(json.clone());
+        assert_eq!(serde_json::to_value(read(&whole).unwrap()).unwrap(), whole);
+        for field in ["id", "format", "schemaString", "partitionColumns", "configuration"] {
+            let mut damaged = whole.clone();
+            damaged.as_object_mut().unwrap().remove(field);
+            let why = read(&damaged).unwrap_err().to_string();
+            assert_eq!(why, format!("missing field `{field}`"));
+        }
+        let mut damaged = whole;
+        damaged["format"].as_object_mut().unwrap().remove("options");
+        assert_eq!(read(&damaged).unwrap_err().to_string(), "missing field `options`");
     }
 
     #[test]

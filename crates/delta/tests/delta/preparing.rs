@@ -242,7 +242,7 @@ async fn tables_with_features_that_are_not_here_are_refused_by_name() {
             "Defaults",
         ),
         (
-            json!({"minReaderVersion": 4, "minWriterVersion": 7}),
+            json!({"minReaderVersion": 4, "minWriterVersion": 7, "writerFeatures": []}),
             plain.clone(),
             json!({}),
             "reader version 4",
@@ -267,6 +267,7 @@ async fn tables_with_features_that_are_not_here_are_refused_by_name() {
         let error = refusal(DeltaSinkOptions::new(dir.path()), "id BIGINT");
         assert_eq!(error.code(), "DELTA_UNSUPPORTED_FEATURE", "{name}");
         assert!(error.message().contains(name), "{name}: {error}");
+        assert!(error.message().contains(dir.path().to_str().unwrap()), "{name}: {error}");
         assert_eq!(fs::read_dir(dir.path().join("_delta_log")).unwrap().count(), 1);
     }
 }

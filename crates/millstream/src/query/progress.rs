@@ -5,7 +5,9 @@ use crate::checkpoint::LoggedBatch;
 use millstream_core::contract::{Position, SourceRange};
 use millstream_core::env::SharedEnv;
 use millstream_core::log::Prepared;
-use millstream_core::progress::{QueryProgress, SinkProgress, SourceProgress, rate, timestamp};
+use millstream_core::progress::{
+    DEAD_LETTERS, QueryProgress, SinkProgress, SourceProgress, rate, timestamp,
+};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -87,7 +89,11 @@ impl Run {
         watch: &Stopwatch,
     ) {
         let rows_in = prepared.map(|p| p.metrics.rows_in.clone()).unwrap_or_default();
-        let rows_out = prepared.and_then(|p| p.metrics.rows_out.last().copied());
+        // In the order of the sinks: dead letters, where there are any, then the table.
+        let mut rows_out =
+            prepared.map(|p| p.metrics.rows_out.iter().copied()).into_iter().flatten();
+        let letters = self.flow.dead_letters.as_ref().and_then(|_| rows_out.next());
+        let rows_out = rows_out.last();
         let since_ms = self.reported.batch_started_ms.map(|at| watch.started_ms - at);
         let duration_ms = watch.total_ms();
         let rates =
@@ -107,6 +113,8 @@ impl Run {
         progress.sources = sources;
         progress.sink.num_output_rows =
             rows_out.and_then(|rows| i64::try_from(rows).ok()).unwrap_or(-1);
+        let letters = letters.map(|rows| (DEAD_LETTERS.to_owned(), rows.to_string()));
+        progress.sink.metrics.extend(letters);
         self.reported.batch_started_ms = Some(watch.started_ms);
         self.reported.any_ms = Some(watch.started_ms);
         self.shared.report(progress);

@@ -66,7 +66,7 @@ fn a_refusal_is_said_once() {
     let mut diagnosis = Diagnosis::default();
     diagnosis.add_step(&Step::Plan { batch: BatchId(1) });
     assert!(diagnosis.findings.is_empty());
-    let refusal = Refusal::sinks_disagree(BatchId(1));
+    let refusal = Refusal::sinks_disagree([].iter(), BatchId(1));
     diagnosis.add_step(&Step::Refuse(refusal.clone()));
     diagnosis.add_step(&Step::Refuse(refusal));
     let codes: Vec<&str> = diagnosis.findings.iter().map(|f| f.code.as_str()).collect();
