@@ -210,22 +210,30 @@ fn ordered(place: &Workplace, disk: &Disk, shape: Shape, state: Option<&str>) ->
     let after = state.map_or_else(String::new, |state| format!(" after {state}"));
     let mut unsynced = Unsynced::default();
     let mut found = Vec::new();
-    if state.is_some() {
-        let calls = recorded(&lake, disk, state);
-        found.extend(breaks_after(&mut unsynced, &calls));
-        unsynced.forget_all_but_steps();
+    let mut count = 0;
+    let first = state.map(Some).into_iter();
+    for fault in first.chain([None]) {
+        match recorded(&lake, disk, fault) {
+            Ok(calls) => {
+                found.extend(breaks_after(&mut unsynced, &calls));
+                count = calls.len();
+            }
+            Err(ended) => return Cell::violation(format!("{shape}{after} order"), ended),
+        }
+        if fault.is_some() {
+            unsynced.forget_all_but_steps();
+        }
     }
-    let calls = recorded(&lake, disk, None);
-    found.extend(breaks_after(&mut unsynced, &calls));
-    let name = format!("{shape}{after} order of {} calls", calls.len());
+    let name = format!("{shape}{after} order of {count} calls");
     match found.first() {
         None => Cell::held(name, "everything is durable before something builds on it"),
         Some(first) => Cell::violation(name, format!("{first}, and {} more", found.len() - 1)),
     }
 }
 
-/// The calls of one run: to the end of the stream, or to this fault.
-fn recorded(lake: &Lake<'_>, disk: &Disk, fault: Option<&str>) -> Vec<Call> {
+/// The calls of one run: to the end of the stream, or to this fault. An error says how it ended
+/// otherwise.
+fn recorded(lake: &Lake<'_>, disk: &Disk, fault: Option<&str>) -> Result<Vec<Call>, String> {
     let log = lake.log();
     let mut command = lake.command();
     disk.under(&mut command, &lake.root(), &log);
@@ -234,8 +242,14 @@ fn recorded(lake: &Lake<'_>, disk: &Disk, fault: Option<&str>) -> Vec<Call> {
     }
     let ended = end(command.spawn().expect("the binary starts"));
     let is_as_meant = if fault.is_some() { ended.was_killed() } else { ended.is_success() };
-    assert!(is_as_meant, "{fault:?}: {}", ended.words());
-    disk::calls(&log)
+    if !is_as_meant {
+        return Err(format!(
+            "the run to {} did not end so: {}",
+            fault.unwrap_or("the end"),
+            ended.words()
+        ));
+    }
+    Ok(disk::calls(&log))
 }
 
 /// Checks the order of an undisturbed run of each shape, and the counting against `strace`.

@@ -188,12 +188,13 @@ pub trait Sink: Send + Sync {
     async fn commit(&self, tag: &CommitTag, staged: &Staged) -> Result<CommitOutcome>;
 
     /// Waits for housekeeping that is under way, at the end of a run. Advice: may fail without
-    /// harm.
+    /// harm, but for a failed fsync (`STORE_SYNC_FAILED`), which ends the run.
     async fn close(&self) -> Result<()> {
         Ok(())
     }
 
-    /// Housekeeping after a completed batch (table checkpoints). Advice: may fail without harm.
+    /// Housekeeping after a completed batch (table checkpoints). Advice: may fail without harm, but
+    /// for a failed fsync (`STORE_SYNC_FAILED`), which ends the run.
     async fn after_completion(&self) -> Result<()> {
         Ok(())
     }

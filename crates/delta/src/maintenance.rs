@@ -48,8 +48,14 @@ impl Maintenance {
         };
         let newest = Arc::clone(&self.newest);
         if is_due(&snapshot, newest.lock().as_ref()) {
-            *task =
-                Some(tokio::task::spawn_blocking(move || work(&*files, &env, &snapshot, &newest)));
+            *task = Some(tokio::task::spawn_blocking(move || {
+                let done = work(&*files, &env, &snapshot, &newest);
+                // Commits sync the same directory, and would not be told what this one was.
+                if done.as_ref().is_err_and(|error| error.code() == "STORE_SYNC_FAILED") {
+                    files.distrust();
+                }
+                done
+            }));
         }
         before
     }

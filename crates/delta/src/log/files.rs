@@ -44,6 +44,10 @@ pub trait LogFiles: Send + Sync + Debug {
 
     /// Makes an existing file and its name durable.
     fn settle(&self, name: &str) -> Result<()>;
+
+    /// Refuses every later change: an fsync beside these files has failed, and the next one of the
+    /// same directory would succeed without what was lost. A store without fsync has nothing to do.
+    fn distrust(&self) {}
 }
 
 /// A `_delta_log` directory on a local disk.
@@ -67,21 +71,29 @@ impl LocalLog {
     }
 
     fn guarded<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
-        if self.poisoned.load(Ordering::Acquire) {
-            return Err(Error::unavailable(
-                "STORE_POISONED",
-                format!(
-                    "An earlier fsync under `{}` failed; nothing more is written by this process.",
-                    self.dir.display()
-                ),
-            )
-            .cure("Check the disk and start again."));
-        }
+        self.check_trust()?;
         let result = work();
         if result.as_ref().is_err_and(|e| e.code() == "STORE_SYNC_FAILED") {
-            self.poisoned.store(true, Ordering::Release);
+            self.distrust();
         }
-        result
+        let done = result?;
+        // An fsync that failed meanwhile may have been told of this change's own loss.
+        self.check_trust()?;
+        Ok(done)
+    }
+
+    fn check_trust(&self) -> Result<()> {
+        if !self.poisoned.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        Err(Error::unavailable(
+            "STORE_POISONED",
+            format!(
+                "An earlier fsync under `{}` failed; nothing more is written by this process.",
+                self.dir.display()
+            ),
+        )
+        .cure("Check the disk and start again."))
     }
 }
 
@@ -138,6 +150,10 @@ impl LogFiles for LocalLog {
                 _ => Ok(()),
             }
         })
+    }
+
+    fn distrust(&self) {
+        self.poisoned.store(true, Ordering::Release);
     }
 }
 
@@ -231,5 +247,18 @@ mod tests {
         assert_eq!(log.create("b", b"1").unwrap_err().code(), "STORE_POISONED");
         assert_eq!(log.settle("a").unwrap_err().code(), "STORE_POISONED");
         assert_eq!(log.read("b").unwrap(), None);
+    }
+
+    #[test]
+    fn a_change_during_which_an_fsync_failed_is_not_believed() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = LocalLog::new(dir.path());
+        log.guarded(|| Ok(())).unwrap();
+        let during = log.guarded(|| {
+            log.distrust();
+            Ok(())
+        });
+        assert_eq!(during.unwrap_err().code(), "STORE_POISONED");
+        assert_eq!(log.create("a", b"1").unwrap_err().code(), "STORE_POISONED");
     }
 }

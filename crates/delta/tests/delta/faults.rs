@@ -6,7 +6,7 @@ use millstream_core::{Error, ErrorKind, Result};
 use millstream_delta::{DeltaSink, DeltaSinkOptions, LocalLog, LogFiles, Stamp};
 use millstream_store::Created;
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 /// What happens to a creation.
@@ -33,6 +33,8 @@ struct FaultyLog {
     next: Mutex<Fault>,
     late: Mutex<Option<(String, Vec<u8>)>>,
     settled: AtomicUsize,
+    /// Whether the hint of the newest checkpoint cannot be read, and an fsync is to blame.
+    is_hint_lost: AtomicBool,
     last_settled: Mutex<Option<String>>,
 }
 
@@ -43,6 +45,7 @@ impl FaultyLog {
             next: Mutex::new(Fault::None),
             late: Mutex::new(None),
             settled: AtomicUsize::new(0),
+            is_hint_lost: AtomicBool::new(false),
             last_settled: Mutex::new(None),
         })
     }
@@ -63,6 +66,9 @@ impl LogFiles for FaultyLog {
     }
 
     fn read(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        if name == "_last_checkpoint" && self.is_hint_lost.load(Ordering::SeqCst) {
+            return Err(Error::unavailable("STORE_SYNC_FAILED", "An fsync failed."));
+        }
         self.log.read(name)
     }
 
@@ -106,6 +112,10 @@ impl LogFiles for FaultyLog {
         self.settled.fetch_add(1, Ordering::SeqCst);
         *self.last_settled.lock().unwrap() = Some(name.to_owned());
         self.log.settle(name)
+    }
+
+    fn distrust(&self) {
+        self.log.distrust();
     }
 }
 
@@ -270,4 +280,27 @@ async fn a_batch_from_a_checkpoint_is_made_durable_by_the_newest_file() {
     assert!(matches!(found, Probe::Committed { attempt: None, .. }), "{found:?}");
     let settled = log.last_settled.lock().unwrap().clone();
     assert_eq!(settled.as_deref(), Some("00000000000000000002.json"));
+}
+
+#[tokio::test]
+async fn no_commit_is_believed_after_a_failed_fsync_of_housekeeping() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = FaultyLog::new(dir.path());
+    let options = with_properties(dir.path(), &[("delta.checkpointInterval", "1")]);
+    let files: Arc<dyn LogFiles> = Arc::clone(&log) as _;
+    let sink = DeltaSink::prepare_with(options, &ddl("id BIGINT"), env(), files).unwrap();
+    let q = query();
+    for batch in 0..2 {
+        append(&sink, q, batch, &ids(0..1)).await;
+    }
+    log.is_hint_lost.store(true, Ordering::SeqCst);
+    sink.after_completion().await.unwrap();
+    let error = sink.finish_maintenance().await.unwrap_err();
+    assert_eq!(error.code(), "STORE_SYNC_FAILED");
+    let tag = tag(q, 2);
+    let staged = stage(&sink, &tag, &ids(0..1)).unwrap();
+    match sink.commit(&tag, &staged).await.unwrap() {
+        CommitOutcome::Unknown(error) => assert_eq!(error.code(), "STORE_POISONED"),
+        other => panic!("{other:?}"),
+    }
 }

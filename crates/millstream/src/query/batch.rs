@@ -118,7 +118,8 @@ impl Run {
         self.afterwards(logged).await
     }
 
-    /// P14 and P15: advice and cleaning. A failure is logged and costs nothing.
+    /// P14 and P15: advice and cleaning. A failure is logged and costs nothing, unless it is one of
+    /// an fsync.
     async fn afterwards(&mut self, logged: &LoggedBatch) -> Result<()> {
         let batch = logged.batch;
         point("P14", Moment::Before, batch.0);
@@ -130,6 +131,9 @@ impl Run {
         point("P14", Moment::Inside, batch.0);
         for sink in self.flow.sinks() {
             if let Err(error) = sink.after_completion().await {
+                if is_hopeless(&error) {
+                    return Err(error);
+                }
                 tracing::warn!(%batch, %error, "housekeeping of the sink failed");
             }
         }
@@ -328,7 +332,7 @@ async fn settle(
 
 /// Whether `error` stays for the life of this process: after a failed fsync nothing that the page
 /// cache says can be trusted. The batch stays in doubt, and the next start settles it from the disk.
-fn is_hopeless(error: &Error) -> bool {
+pub(super) fn is_hopeless(error: &Error) -> bool {
     matches!(error.code(), "STORE_POISONED" | "STORE_SYNC_FAILED")
 }
 

@@ -1,6 +1,7 @@
 //! The life of a query, as prose: claim the checkpoint, settle what the last run left in doubt,
 //! then plan, log, execute and commit one batch after another (protocol steps P0 to P16).
 
+use super::batch::is_hopeless;
 use super::flow::Flow;
 use super::handle::Shared;
 use super::pace::Pacer;
@@ -55,8 +56,7 @@ impl Run {
         let settled = self.recover().await?;
         if settled && self.flow.trigger == Trigger::Once {
             // As in Spark: the batch that was left in doubt is the one batch of this run.
-            self.close().await;
-            return Ok(());
+            return self.close().await;
         }
         if self.flow.trigger == Trigger::AvailableNow {
             for source in &self.flow.sources {
@@ -97,19 +97,25 @@ impl Run {
                 break;
             }
         }
-        self.close().await;
-        Ok(())
+        self.close().await
     }
 
-    /// P16: waits for housekeeping that is under way; its failure costs nothing.
-    async fn close(&self) {
+    /// P16: waits for housekeeping that is under way; its failure costs nothing, unless an fsync
+    /// failed.
+    async fn close(&self) -> Result<()> {
         point("P16", Moment::Before, self.at.next);
+        let mut hopeless = None;
         for sink in self.flow.sinks() {
-            if let Err(error) = sink.close().await {
-                tracing::warn!(%error, "housekeeping of the sink failed");
+            match sink.close().await {
+                Ok(()) => {}
+                Err(error) if is_hopeless(&error) => {
+                    hopeless.get_or_insert(error);
+                }
+                Err(error) => tracing::warn!(%error, "housekeeping of the sink failed"),
             }
         }
         point("P16", Moment::After, self.at.next);
+        hopeless.map_or(Ok(()), Err)
     }
 
     /// P3: asks every source what there is to read. `None` when there is nothing.

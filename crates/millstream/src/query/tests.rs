@@ -1,30 +1,39 @@
-//! The loop against a sink that another run reaches first.
+//! The loop against sinks that another run reaches first, and whose housekeeping fails.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use super::assemble::{FlowSpec, SinkSpec, assemble};
+use super::flow::Flow;
 use crate::Session;
 use crate::sinks::{DataSink, StageInfo, TaskOutput, TaskWriter};
 use crate::sources::MemoryStream;
 use arrow::array::{Int64Array, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use async_trait::async_trait;
-use millstream_core::Result;
 use millstream_core::contract::{CommitOutcome, CommitTag, Probe, Sink, Staged};
 use millstream_core::ids::{AttemptId, BatchId, QueryId};
 use millstream_core::log::{Prepared, Record};
 use millstream_core::trigger::Trigger;
+use millstream_core::{Error, Result};
 use millstream_delta::DeltaSinkOptions;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// A table into which, just before some commits, a dead run's late commit of the same batch arrives.
+/// A table into which, just before some commits, a dead run's late commit of the same batch arrives,
+/// and whose housekeeping may fail.
 struct Overtaken {
     table: Arc<dyn DataSink>,
     checkpoint: PathBuf,
     /// Commits that are overtaken from now on.
     times: AtomicU32,
+    /// Codes with which the housekeeping after a batch, and the one at the end, fails.
+    after: Option<&'static str>,
+    close: Option<&'static str>,
+}
+
+fn failing(code: Option<&'static str>) -> Result<()> {
+    code.map_or(Ok(()), |code| Err(Error::unavailable(code, "It failed.")))
 }
 
 impl Overtaken {
@@ -77,6 +86,14 @@ impl Sink for Overtaken {
         }
         self.table.commit(tag, staged).await
     }
+
+    async fn after_completion(&self) -> Result<()> {
+        failing(self.after)
+    }
+
+    async fn close(&self) -> Result<()> {
+        failing(self.close)
+    }
 }
 
 impl DataSink for Overtaken {
@@ -115,26 +132,34 @@ async fn in_table(dir: &Path) -> Vec<i64> {
     rows.iter().flat_map(column).collect()
 }
 
+/// A flow from the stream to the table `t`.
+async fn flow(session: &Session, stream: &Arc<MemoryStream>, dir: &Path, trigger: Trigger) -> Flow {
+    let spec = FlowSpec {
+        name: None,
+        plan: session.read_memory(stream).unwrap().flow_plan(None).unwrap(),
+        sink: SinkSpec::Delta(Box::new(DeltaSinkOptions::new(dir.join("t")))),
+        dead_letters: None,
+        checkpoint: dir.join("checkpoint"),
+        trigger,
+        listeners: Vec::new(),
+    };
+    assemble(session, spec).await.unwrap()
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_late_commit_of_a_dead_run_is_rolled_forward_in_place() {
     let dir = tempfile::tempdir().unwrap();
-    let checkpoint = dir.path().join("checkpoint");
     let session = Session::builder().build().unwrap();
     let stream = MemoryStream::new(numbers(0..0).schema());
     stream.add_data(numbers(0..10)).unwrap();
-    let frame = session.read_memory(&stream).unwrap();
-    let spec = FlowSpec {
-        name: None,
-        plan: frame.flow_plan(None).unwrap(),
-        sink: SinkSpec::Delta(Box::new(DeltaSinkOptions::new(dir.path().join("t")))),
-        dead_letters: None,
-        checkpoint: checkpoint.clone(),
-        trigger: Trigger::AsFastAsPossible,
-        listeners: Vec::new(),
-    };
-    let mut flow = assemble(&session, spec).await.unwrap();
-    flow.sink =
-        Arc::new(Overtaken { table: flow.sink.clone(), checkpoint, times: AtomicU32::new(1) });
+    let mut flow = flow(&session, &stream, dir.path(), Trigger::AsFastAsPossible).await;
+    flow.sink = Arc::new(Overtaken {
+        table: flow.sink.clone(),
+        checkpoint: dir.path().join("checkpoint"),
+        times: AtomicU32::new(1),
+        after: None,
+        close: None,
+    });
     let query = session.start_flow(flow).await.unwrap();
     query.process_all_available().await.unwrap();
     // The same run goes on, with the next batch after the one that it lost.
@@ -142,4 +167,33 @@ async fn a_late_commit_of_a_dead_run_is_rolled_forward_in_place() {
     query.process_all_available().await.unwrap();
     query.stop().await.unwrap();
     assert_eq!(in_table(dir.path()).await, (0..20).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn housekeeping_may_fail_unless_it_is_an_fsync_that_failed() {
+    const SYNC: Option<&str> = Some("STORE_SYNC_FAILED");
+    const OTHER: Option<&str> = Some("STORE_IO");
+    for (after, close, ends_with) in [
+        (OTHER, OTHER, None),
+        (SYNC, None, SYNC),
+        (None, SYNC, SYNC),
+        (None, Some("STORE_POISONED"), Some("STORE_POISONED")),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let session = Session::builder().build().unwrap();
+        let stream = MemoryStream::new(numbers(0..0).schema());
+        stream.add_data(numbers(0..10)).unwrap();
+        let mut flow = flow(&session, &stream, dir.path(), Trigger::AvailableNow).await;
+        flow.sink = Arc::new(Overtaken {
+            table: flow.sink.clone(),
+            checkpoint: dir.path().join("checkpoint"),
+            times: AtomicU32::new(0),
+            after,
+            close,
+        });
+        let query = session.start_flow(flow).await.unwrap();
+        let ended = query.await_termination().await;
+        assert_eq!(ended.err().map(|error| error.code()), ends_with, "{after:?}, {close:?}");
+        assert_eq!(in_table(dir.path()).await, (0..10).collect::<Vec<_>>());
+    }
 }
