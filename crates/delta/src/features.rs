@@ -211,7 +211,8 @@ mod tests {
     fn metadata(configuration: &[(&str, &str)]) -> Metadata {
         let configuration: serde_json::Map<String, Value> =
             configuration.iter().map(|(k, v)| ((*k).to_owned(), json!(v))).collect();
-        let metadata = json!({"id": "t", "schemaString": "", "partitionColumns": [], "configuration": configuration});
+        let metadata = json!({"id": "t", "format": {"provider": "parquet", "options": {}},
+            "schemaString": "", "partitionColumns": [], "configuration": configuration});
         serde_json::from_value(metadata).unwrap()
     }
 
