@@ -8,7 +8,9 @@ use millstream_core::{Error, Result};
 use millstream_store::{Operation, io_error};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
+use parquet::file::metadata::ParquetMetaData;
 use std::fs::File;
+use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 
 /// Rows decoded at a time.
@@ -62,8 +64,10 @@ pub(crate) fn for_each_row(
         // An Arrow schema in the file says nothing that its Parquet types do not, and the decoder
         // of a damaged one panics.
         let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
-        let builder = ParquetRecordBatchReaderBuilder::try_new_with_options(file, options)
-            .map_err(|e| damaged(path, e))?;
+        let builder = decoding(path, || {
+            ParquetRecordBatchReaderBuilder::try_new_with_options(file, options)
+                .map_err(|e| damaged(path, e))
+        })?;
         let leaves: Vec<usize> = builder
             .parquet_schema()
             .columns()
@@ -75,15 +79,44 @@ pub(crate) fn for_each_row(
         if leaves.is_empty() {
             continue;
         }
+        check_columns(path, builder.metadata(), &leaves)?;
         let mask = ProjectionMask::leaves(builder.parquet_schema(), leaves);
-        let reader = builder
-            .with_projection(mask)
-            .with_batch_size(BATCH_ROWS)
-            .build()
-            .map_err(|e| damaged(path, e))?;
-        for batch in reader {
-            let batch = batch.map_err(|e| damaged(path, e))?;
+        let builder = builder.with_projection(mask).with_batch_size(BATCH_ROWS);
+        let mut reader = decoding(path, || builder.build().map_err(|e| damaged(path, e)))?;
+        let mut next = || reader.next().transpose().map_err(|e| damaged(path, e));
+        while let Some(batch) = decoding(path, &mut next)? {
             rows_of(path, &batch, &mut each)?;
+        }
+    }
+    Ok(())
+}
+
+/// What the Parquet library decodes; where it panics, as it does at some damage, that is damage.
+fn decoding<T>(path: &Path, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    // What was being decoded is dropped, so that no half-made state is seen.
+    panic::catch_unwind(AssertUnwindSafe(work))
+        .unwrap_or_else(|_| Err(damaged(path, "The decoder did not get through it.")))
+}
+
+/// Finds what the library panics at, or reads for hours: columns whose place is before the file or
+/// whose length is less than nothing, and endless page headers.
+fn check_columns(path: &Path, metadata: &ParquetMetaData, leaves: &[usize]) -> Result<()> {
+    let failed = |e| io_error(Operation::Read, path, e);
+    let mut file = File::open(path).map_err(failed)?;
+    for group in metadata.row_groups() {
+        for column in leaves.iter().filter_map(|leaf| group.columns().get(*leaf)) {
+            let start = column.dictionary_page_offset().unwrap_or(column.data_page_offset());
+            let (Ok(start), Ok(length)) =
+                (u64::try_from(start), u64::try_from(column.compressed_size()))
+            else {
+                return Err(damaged(
+                    path,
+                    "A column begins before the file, or ends before it begins.",
+                ));
+            };
+            if !footer::are_pages_bounded(&mut file, start, length).map_err(failed)? {
+                return Err(damaged(path, "A page header claims more booleans than it has bytes."));
+            }
         }
     }
     Ok(())

@@ -1,6 +1,6 @@
-//! A look at the footer of a Parquet file before the library decodes it. What the library skips
-//! there may claim to be two thousand million booleans, which take no byte each: a file of twenty
-//! bytes keeps it busy for seconds, one of a thousand for hours.
+//! A look at the footer and the page headers of a Parquet file before the library decodes them. What
+//! the library skips there may claim to be two thousand million booleans, which take no byte each: a
+//! file of twenty bytes keeps it busy for seconds, one of a thousand for hours.
 
 use std::io::{self, Read, Seek, SeekFrom};
 
@@ -10,7 +10,14 @@ const MAGIC: &[u8] = b"PAR1";
 /// Structures in structures; the library refuses less.
 const DEPTH_MAX: usize = 80;
 
-/// Why a footer is looked at no further.
+/// The field of a page header that says how many bytes follow it (`compressed_page_size`).
+const PAGE_SIZE_FIELD: i64 = 3;
+/// Thrift's 32-bit integer.
+const I32: u8 = 5;
+/// Bytes that a page header is looked for in, at first and at last. Statistics make some long.
+const HEADER_WINDOWS: [u64; 2] = [8 << 10, 1 << 20];
+
+/// Why what is there is looked at no further.
 #[derive(Debug, PartialEq, Eq)]
 enum Stop {
     /// The library will say what is wrong.
@@ -29,6 +36,37 @@ pub(crate) fn is_bounded(file: &mut (impl Read + Seek)) -> io::Result<bool> {
         let mut walk = Walk { rest: &footer, booleans: footer.len() as u64 };
         walk.structure(DEPTH_MAX) != Err(Stop::Endless)
     }))
+}
+
+/// Whether the work of decoding the headers of the pages that begin at `start` and take `length` bytes
+/// is bounded by their lengths. Damage of any other kind is left to the library.
+pub(crate) fn are_pages_bounded(
+    file: &mut (impl Read + Seek),
+    start: u64,
+    length: u64,
+) -> io::Result<bool> {
+    let (mut at, end) = (start, start.saturating_add(length));
+    while at < end {
+        let mut next = Err(Stop::Malformed);
+        for most in HEADER_WINDOWS {
+            // The library does not stop at the end of the column, either.
+            file.seek(SeekFrom::Start(at))?;
+            let mut window = Vec::new();
+            file.take(most).read_to_end(&mut window)?;
+            let mut walk = Walk { rest: &window, booleans: window.len() as u64 };
+            next = walk.page().map(|size| (window.len() - walk.rest.len()) as u64 + size);
+            if next != Err(Stop::Malformed) || (window.len() as u64) < most {
+                break;
+            }
+        }
+        match next {
+            // A header has a byte at least.
+            Ok(bytes) => at = at.saturating_add(bytes),
+            Err(Stop::Endless) => return Ok(false),
+            Err(Stop::Malformed) => return Ok(true),
+        }
+    }
+    Ok(true)
 }
 
 fn read_footer(file: &mut (impl Read + Seek), length: u64) -> io::Result<Option<Vec<u8>>> {
@@ -79,6 +117,34 @@ impl Walk<'_> {
             }
         }
         Err(Stop::Malformed)
+    }
+
+    fn signed(&mut self) -> Result<i64, Stop> {
+        let number = self.number()?;
+        // Zigzag: the sign is the lowest bit.
+        Ok((number >> 1) as i64 ^ -((number & 1) as i64))
+    }
+
+    /// A page header: how many bytes of the page follow it.
+    fn page(&mut self) -> Result<u64, Stop> {
+        let (mut field, mut size) = (0_i64, None);
+        loop {
+            let header = self.byte()?;
+            let kind = header & 0x0f;
+            if kind == 0 {
+                return size.ok_or(Stop::Malformed);
+            }
+            field = match header >> 4 {
+                0 => self.signed()?,
+                step => field.saturating_add(step.into()),
+            };
+            if (field, kind) == (PAGE_SIZE_FIELD, I32) {
+                let bytes = self.signed()?;
+                size = Some(u64::try_from(bytes).map_err(|_| Stop::Malformed)?);
+            } else {
+                self.value(kind, DEPTH_MAX)?;
+            }
+        }
     }
 
     /// Fields up to the end of a structure.
@@ -178,6 +244,35 @@ mod tests {
         let small: Vec<u8> = [0x19, 0xe1].repeat(100);
         assert!(!is_bounded_footer(&small));
         assert!(is_bounded_footer(&[0x19, 0x21, 0]));
+    }
+
+    #[test]
+    fn page_headers_are_followed_to_the_end_of_their_column() {
+        // Type 0, 9 bytes uncompressed, 3 bytes here; then a structure that nobody needs.
+        let sound =
+            [&[0x15, 0x00, 0x15, 0x12, 0x15, 0x06, 0x2c, 0x15, 0x02, 0, 0][..], b"abc"].concat();
+        // In a field that the library does not know: a list of booleans without end.
+        let endless = [0x15, 0x00, 0x15, 0x12, 0x15, 0x06, 0x69, 0xf1, 0xff, 0xff, 0x07, 0];
+        let pages = |parts: &[&[u8]], length: Option<u64>| {
+            let bytes = [&[MAGIC], parts].concat().concat();
+            let length = length.unwrap_or(bytes.len() as u64 - 4);
+            are_pages_bounded(&mut Cursor::new(bytes), 4, length).unwrap()
+        };
+        assert!(pages(&[&sound, &sound], None));
+        assert!(!pages(&[&endless], None));
+        assert!(!pages(&[&sound, &sound, &endless], None));
+        // Behind the column's end nobody looks.
+        assert!(pages(&[&sound, &endless], Some(sound.len() as u64)));
+        // Field numbers that are no small steps, and a header that is longer than the first look.
+        let long = vec![b'x'; 20_000];
+        let text = [&[0x08, 0x16, 0xa0, 0x9c, 0x01][..], &long].concat();
+        let late = [&text[..], &[0x05, 0x06, 0x06, 0], b"abc"].concat();
+        assert!(pages(&[&late, &late], None));
+        assert!(!pages(&[&late, &endless], None));
+        // Other damage, and headers that are cut or without a size, are the library's.
+        for other in [&b""[..], &[0x15], &[0x15, 0x00, 0], &[0x05, 0x06, 0x05, 0], &[0x1f]] {
+            assert!(pages(&[other, &endless], None) || other.is_empty(), "{other:?}");
+        }
     }
 
     #[test]

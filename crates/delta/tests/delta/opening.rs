@@ -173,6 +173,35 @@ async fn a_damaged_checkpoint_is_replaced_by_an_older_one_or_named() {
     assert!(error.message().contains("00000000000000000010.checkpoint.parquet"));
 }
 
+/// The sign of a number is the lowest bit of its first byte, and lengths below zero are what the
+/// Parquet library panics at.
+#[tokio::test]
+async fn no_sign_that_changes_in_a_checkpoint_ends_in_a_panic() {
+    let dir = tempfile::tempdir().unwrap();
+    table_with_checkpoints(dir.path(), 3, 2).await;
+    let log = dir.path().join("_delta_log");
+    let newest = log.join(format!("{:020}.checkpoint.parquet", 2));
+    let sound = fs::read(&newest).unwrap();
+    for entry in fs::read_dir(&log).unwrap().map(|entry| entry.unwrap().path()) {
+        if entry != newest {
+            fs::remove_file(entry).unwrap();
+        }
+    }
+    assert_eq!(open(dir.path()).active_files().unwrap().len(), 3);
+    let mut refused = 0;
+    for at in 4..sound.len() {
+        let mut damaged = sound.clone();
+        damaged[at] ^= 1;
+        fs::write(&newest, damaged).unwrap();
+        let read = |table: Option<DeltaTable>| table.unwrap().active_files();
+        if let Err(error) = DeltaTable::open(dir.path()).and_then(read) {
+            assert!(error.code().starts_with("DELTA_"), "byte {at}: {error}");
+            refused += 1;
+        }
+    }
+    assert!(refused > 1_000, "{refused}");
+}
+
 #[tokio::test]
 async fn a_v2_checkpoint_is_refused_by_name_where_it_is_needed() {
     let dir = tempfile::tempdir().unwrap();
