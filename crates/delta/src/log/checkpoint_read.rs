@@ -99,7 +99,7 @@ fn decoding<T>(path: &Path, work: impl FnOnce() -> Result<T>) -> Result<T> {
 }
 
 /// Finds what the library panics at, or reads for hours: columns whose place is before the file or
-/// whose length is less than nothing, and endless page headers.
+/// whose length is less than nothing, and damaged page headers.
 fn check_columns(path: &Path, metadata: &ParquetMetaData, leaves: &[usize]) -> Result<()> {
     let failed = |e| io_error(Operation::Read, path, e);
     let mut file = File::open(path).map_err(failed)?;
@@ -114,8 +114,8 @@ fn check_columns(path: &Path, metadata: &ParquetMetaData, leaves: &[usize]) -> R
                     "A column begins before the file, or ends before it begins.",
                 ));
             };
-            if !footer::are_pages_bounded(&mut file, start, length).map_err(failed)? {
-                return Err(damaged(path, "A page header claims more booleans than it has bytes."));
+            if !footer::are_pages_whole(&mut file, start, length).map_err(failed)? {
+                return Err(damaged(path, "A page header is damaged."));
             }
         }
     }

@@ -38,9 +38,9 @@ pub(crate) fn is_bounded(file: &mut (impl Read + Seek)) -> io::Result<bool> {
     }))
 }
 
-/// Whether the work of decoding the headers of the pages that begin at `start` and take `length` bytes
-/// is bounded by their lengths. Damage of any other kind is left to the library.
-pub(crate) fn are_pages_bounded(
+/// Whether the headers of the pages that begin at `start` and take `length` bytes are whole. The library
+/// skips what it does not know past the end of the file without noticing, as often as a list says.
+pub(crate) fn are_pages_whole(
     file: &mut (impl Read + Seek),
     start: u64,
     length: u64,
@@ -62,8 +62,7 @@ pub(crate) fn are_pages_bounded(
         match next {
             // A header has a byte at least.
             Ok(bytes) => at = at.saturating_add(bytes),
-            Err(Stop::Endless) => return Ok(false),
-            Err(Stop::Malformed) => return Ok(true),
+            Err(Stop::Endless | Stop::Malformed) => return Ok(false),
         }
     }
     Ok(true)
@@ -256,7 +255,7 @@ mod tests {
         let pages = |parts: &[&[u8]], length: Option<u64>| {
             let bytes = [&[MAGIC], parts].concat().concat();
             let length = length.unwrap_or(bytes.len() as u64 - 4);
-            are_pages_bounded(&mut Cursor::new(bytes), 4, length).unwrap()
+            are_pages_whole(&mut Cursor::new(bytes), 4, length).unwrap()
         };
         assert!(pages(&[&sound, &sound], None));
         assert!(!pages(&[&endless], None));
@@ -269,10 +268,16 @@ mod tests {
         let late = [&text[..], &[0x05, 0x06, 0x06, 0], b"abc"].concat();
         assert!(pages(&[&late, &late], None));
         assert!(!pages(&[&late, &endless], None));
-        // Other damage, and headers that are cut or without a size, are the library's.
-        for other in [&b""[..], &[0x15], &[0x15, 0x00, 0], &[0x05, 0x06, 0x05, 0], &[0x1f]] {
-            assert!(pages(&[other, &endless], None) || other.is_empty(), "{other:?}");
+        // Headers that are cut, have no size or one below zero, or hold what is no type.
+        for other in [&[0x15][..], &[0x15, 0x00, 0], &[0x05, 0x06, 0x05, 0], &[0x1f]] {
+            assert!(!pages(&[other], None), "{other:?}");
         }
+        // Numbers of eight bytes, far more of them than the file has.
+        assert!(!pages(
+            &[&[0x15, 0x00, 0x15, 0x12, 0x15, 0x06, 0x69, 0xf7, 0xff, 0xff, 0x07]],
+            None
+        ));
+        assert!(pages(&[], None));
     }
 
     #[test]
